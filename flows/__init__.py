@@ -1,0 +1,1 @@
+"""What runs: the pipeline, one deployable flow per stage, the command line, the recipes."""

@@ -1,0 +1,210 @@
+"""The command line. Heavy imports are made inside the commands that need them; `plan` needs none."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.recipes import recipe_path
+from infra.errors import UserError
+from infra.recipe import Recipe, load_recipe
+from infra.store import Store
+
+app = typer.Typer(
+    help="Rectified flow for text-to-image models: teacher pairs, reflow, distillation to one step.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="a bundled recipe's name or a YAML file")]
+RecipeOption = Annotated[str, typer.Option("--recipe", help="whose last run names like `student` refer to")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="set a recipe field: pairs.steps=10")
+]
+StoreUrl = Annotated[str, typer.Option("--store", envvar="INSTAFLOW_STORE", help="a folder or any fsspec URL")]
+
+_STORE = "store"
+_STATUS_RUNS = 10
+
+
+def main() -> None:
+    """Run the command line; a UserError becomes its message and exit code 2."""
+    _quiet_prefect()
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True, highlight=False, markup=False).print(f"instaflow: {error}", soft_wrap=True)
+        sys.exit(2)
+
+
+def _quiet_prefect() -> None:
+    """No telemetry; Prefect's log lines go to its server, and errors reach the user as exceptions."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+
+
+def _load(recipe: str, overrides: list[str] | None) -> Recipe:
+    return load_recipe(recipe_path(recipe), overrides or ()).seeded()
+
+
+@app.command()
+def run(
+    recipe: RecipeName = "mini",
+    overrides: Overrides = None,
+    store: StoreUrl = _STORE,
+    out: Annotated[Path | None, typer.Option("--out", help="folder to leave the report and the figures in")] = None,
+) -> None:
+    """Run a recipe from prompts to report; what has been made before is not made again."""
+    chosen, where = _load(recipe, overrides), Store.open(store)
+    from flows.connection import connected
+    from flows.pipeline import instaflow
+
+    with connected():
+        instaflow(chosen, where.url)
+    _say_where(where, chosen, out)
+
+
+def _say_where(store: Store, recipe: Recipe, out: Path | None) -> None:
+    from flows.results import copy_report, report_file
+
+    report = copy_report(store, recipe.name, out) if out else report_file(store, recipe.name)
+    print(f"report: {report}")
+
+
+@app.command()
+def plan(
+    recipe: RecipeName = "mini",
+    overrides: Overrides = None,
+    store: StoreUrl = _STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="print a JSON list for machines")] = False,
+) -> None:
+    """Say for each stage whether it is cached, to be resumed or to be run, and why."""
+    from flows.planner import plan as make_plan
+
+    stages = make_plan(_load(recipe, overrides), Store.open(store))
+    if as_json:
+        print(json.dumps([asdict(stage) for stage in stages], indent=2))
+        return
+    table = Table("stage", "state", "why", box=None, pad_edge=False)
+    for stage in stages:
+        table.add_row(stage.id, stage.state.upper(), stage.reason)
+    Console(highlight=False, markup=False).print(table)
+
+
+@app.command()
+def status(store: StoreUrl = _STORE) -> None:
+    """Show the last runs in a store, newest first."""
+    from infra.runs import list_runs
+
+    table = Table("run", "recipe", "state", "started", "made", "cached", "error", box=None, pad_edge=False)
+    runs = list_runs(Store.open(store))[-_STATUS_RUNS:]
+    for record in reversed(runs):
+        made = ", ".join(stage.stage for stage in record.stages if stage.state == "done")
+        cached = sum(stage.state == "cached" for stage in record.stages)
+        table.add_row(
+            record.run_id,
+            record.recipe,
+            record.state,
+            record.started_at[:19],
+            made,
+            str(cached),
+            record.error,
+        )
+    Console(highlight=False, markup=False).print(table if runs else f"no runs in {store} yet")
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="what the picture shows")],
+    model: Annotated[
+        str,
+        typer.Option(help="student, direct, 2-rf, teacher, an artifact (stage/fingerprint) or a diffusers folder"),
+    ] = "student",
+    steps: Annotated[int, typer.Option(min=1, help="solver steps")] = 1,
+    out: Annotated[Path, typer.Option(help="the PNG to write")] = Path("out.png"),
+    seed: Annotated[int, typer.Option(min=0, help="seed of the noise")] = 0,
+    guidance: Annotated[float, typer.Option(min=0.0, help="guidance scale; 1 is off, as the student wants it")] = 1.0,
+    store: StoreUrl = _STORE,
+    recipe: RecipeOption = "mini",
+) -> None:
+    """Draw one picture."""
+    from flows.results import model_source, save_picture
+
+    source = model_source(Store.open(store), model, _load(recipe, None))
+    from tasks.generate import generate as draw
+
+    save_picture(draw(source, prompt, steps=steps, seed=seed, guidance=guidance), out)
+    print(out)
+
+
+@app.command()
+def report(
+    recipe: RecipeName = "mini",
+    store: StoreUrl = _STORE,
+    out: Annotated[Path | None, typer.Option("--out", help="folder to leave the report and the figures in")] = None,
+) -> None:
+    """Say where the report of a recipe's last run is, or copy it and the figures out."""
+    _say_where(Store.open(store), _load(recipe, None), out)
+
+
+@app.command()
+def export(
+    artifact: Annotated[str, typer.Argument(help="stage/fingerprint, its first digits will do, or a full URI")],
+    folder: Annotated[Path, typer.Argument(help="a new folder")],
+    store: StoreUrl = _STORE,
+) -> None:
+    """Copy a model out of the store, in the format that diffusers' from_pretrained reads."""
+    from flows.results import export_tree
+    from infra.artifact import Artifact
+
+    export_tree(Artifact.find(Store.open(store), artifact), folder)
+    print(folder)
+
+
+@app.command()
+def mini(
+    recipe: RecipeName = "weights",
+    overrides: Overrides = None,
+    store: StoreUrl = _STORE,
+    out: Annotated[Path | None, typer.Option("--out", help="default: where the embedded weights live")] = None,
+) -> None:
+    """Train the miniature teacher and CLIP from scratch and put them where the embedded ones live."""
+    chosen, where = _load(recipe, overrides), Store.open(store)
+    from flows.connection import connected
+    from flows.pipeline import miniature
+    from flows.results import embed
+    from flows.sources import WEIGHTS
+
+    with connected():
+        teacher, clip = miniature(chosen, where.url)
+    print(embed(where, {"teacher": teacher, "clip": clip}, out or WEIGHTS))
+
+
+@app.command()
+def server(port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 4200) -> None:
+    """Open the Prefect server on the records of earlier runs; runs started meanwhile report to it."""
+    from flows.server import local_server, open_door
+
+    say = Console(stderr=True, highlight=False)
+    with local_server(port, with_ui=True) as endpoint, open_door(endpoint) as door:
+        say.print(f"{endpoint.url.removesuffix('/api')}  (the UI asks for the `auth` in {door}; Ctrl-C stops)")
+        try:
+            while endpoint.is_up():
+                time.sleep(1)
+        except KeyboardInterrupt:
+            say.print("stopping")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The algorithm's `Do` that does the work: each stage through its own Prefect flow, in this process."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from prefect.client.schemas.objects import State
+
+from flows import sources
+from flows.pace import duration
+from flows.stage_flows import STAGE_FLOWS
+from flows.stages import stage_of
+from flows.terminal import console
+from infra.artifact import Artifact, Source
+from infra.environment import environment, utc_now
+from infra.recipe import Recipe, Section
+from infra.runs import Ref, RunRecord, StageRun, write_ref, write_run
+from infra.store import Store
+
+End = Literal["done", "failed", "cancelled"]
+
+
+@dataclass
+class Runner:
+    """Runs stages and keeps the run's record and the recipe's references up to date."""
+
+    recipe: Recipe
+    store: Store
+    record: RunRecord
+
+    def given(self, tree: str, path: str) -> Source:
+        """A folder that lies ready."""
+        return sources.given(tree, path)
+
+    def __call__(self, stage_id: str, config: Section, /, **inputs: Source | None) -> Source:
+        taken = {role: source for role, source in inputs.items() if source is not None}
+        started_s = time.monotonic()
+        state = STAGE_FLOWS[stage_of(stage_id).name](
+            config=config,
+            inputs={role: source.uri for role, source in taken.items()},
+            store=self.store.url,
+            performance=self.recipe.performance,
+            name=stage_id,
+            return_state=True,
+        )
+        assert isinstance(state, State)
+        artifact = Artifact.find(self.store, state.result())
+        self._note(stage_id, artifact, cached=state.name == "Cached", seconds=time.monotonic() - started_s)
+        write_ref(self.store, self.recipe.name, stage_id, _ref(artifact, config))
+        return artifact
+
+    def _note(self, stage_id: str, artifact: Artifact, *, cached: bool, seconds: float) -> None:
+        done = StageRun(stage=stage_id, artifact=artifact.base, state="cached" if cached else "done", seconds=seconds)
+        self.record = self.record.model_copy(update={"stages": [*self.record.stages, done]})
+        write_run(self.store, self.record)
+        console().print(f"{stage_id:<14} {'cached' if cached else duration(seconds):>12}  {artifact.base}")
+
+    def end(self, state: End, error: str | None = None) -> None:
+        """Write how the run ended."""
+        update = {"state": state, "finished_at": utc_now(), "error": error}
+        self.record = self.record.model_copy(update=update)
+        write_run(self.store, self.record)
+
+
+@contextmanager
+def recorded(recipe: Recipe, store: Store) -> Iterator[Runner]:
+    """A runner whose run record tells how the block ended."""
+    started_at = utc_now()
+    run_id = f"{started_at[:19].replace(':', '')}-{secrets.token_hex(3)}"
+    runner = Runner(
+        recipe,
+        store,
+        RunRecord(
+            run_id=run_id,
+            recipe=recipe.name,
+            state="running",
+            started_at=started_at,
+            environment=environment(),
+        ),
+    )
+    write_run(store, runner.record)
+    try:
+        yield runner
+    except BaseException as error:  # Ctrl-C and SIGTERM are no Exceptions
+        ended: End = "failed" if isinstance(error, Exception) else "cancelled"
+        runner.end(ended, f"{type(error).__name__}: {error}".removesuffix(": "))
+        raise
+    runner.end("done")
+
+
+def _ref(artifact: Artifact, config: Section) -> Ref:
+    inputs = {record.role: record.digest for record in artifact.manifest.inputs}
+    return Ref(artifact=artifact.base, digest=artifact.digest, config=config.identity(), inputs=inputs)

@@ -1,0 +1,1 @@
+"""Where things live: recipe, store, commit protocol, fingerprints, shards, checkpoints, run records."""

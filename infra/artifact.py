@@ -1,0 +1,335 @@
+"""The commit protocol: blobs under content-hash names, then the unit record, then the manifest.
+
+Readers trust only manifests. A writer killed between any two steps leaves at worst a blob nobody names; two
+writers of the same fingerprint waste time and agree.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import JsonValue, ValidationError
+
+from infra.environment import environment, utc_now
+from infra.errors import UserError
+from infra.fingerprint import SHORT, digest_of_hashes, sha256_bytes, sha256_file, tree_digest, tree_files
+from infra.manifest import FileRecord, InputRecord, Manifest, Metric, UnitRecord
+from infra.store import Store
+
+MANIFEST = "manifest.json"
+_HASH_DIGITS = 12
+_UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Something a stage reads from, pinned by digest."""
+
+    @property
+    def uri(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def folder(self, name: str = "") -> Path:
+        """A local folder whose content was verified."""
+        ...
+
+
+class ArtifactMissing(UserError, FileNotFoundError):
+    """No manifest there: the stage has not been finished."""
+
+
+class Folder:
+    """An external folder or file on disk, for instance somebody's teacher. Its digest is its content's."""
+
+    def __init__(self, path: Path, digest: str, name: str) -> None:
+        self.path, self.digest, self.uri, self._name = path, digest, str(path), name
+
+    @classmethod
+    def open(cls, path: str | Path, name: str = "") -> Folder:
+        """Hash what lies at `path`; `folder(name)` then gives `path` itself. Raises UserError if absent."""
+        found = Path(path).expanduser().absolute()
+        if not found.exists():
+            raise UserError(f"{path}: no such file or folder. Check the path; it starts at {Path.cwd()}.")
+        return cls(found, tree_digest(found) if found.is_dir() else sha256_file(found), name)
+
+    def folder(self, name: str = "") -> Path:
+        """`path/name`; `path` itself for "" and for the name given to `open`."""
+        return self.path if name in ("", self._name) else self.path / name
+
+
+class Artifact:
+    """A committed artifact: everything in its manifest is in the store."""
+
+    def __init__(self, store: Store, base: str, manifest: Manifest) -> None:
+        self.store, self.base, self.manifest = store, base, manifest
+        self.stage, self.fingerprint = manifest.stage, manifest.fingerprint
+        self.uri = f"{store.url}/{base}"
+        self.digest = manifest.digest
+
+    @classmethod
+    def open(cls, store: Store, stage: str, fingerprint: str) -> Artifact:
+        """Read the manifest of `stage` at `fingerprint` (at least 16 hex digits).
+
+        Raises ArtifactMissing if there is none, UserError if it is damaged, StoreError if the store fails.
+        """
+        base = f"{stage}/{fingerprint[:SHORT]}"
+        path = f"{base}/{MANIFEST}"
+        try:
+            data = store.read(path)
+        except FileNotFoundError as error:
+            raise ArtifactMissing(
+                f"{store.url}/{base}: no {MANIFEST}: this artifact was not finished. Run the stage {stage}."
+            ) from error
+        return cls(store, base, Manifest.from_bytes(data, f"{store.url}/{path}"))
+
+    @classmethod
+    def find(cls, store: Store, ref: str) -> Artifact:
+        """The artifact named `stage/fingerprint-prefix` in `store`, or by its full URI anywhere.
+
+        Raises UserError when none or several answer to it.
+        """
+        head, _, prefix = ref.rstrip("/").rpartition("/")
+        root, _, stage = head.rpartition("/")
+        where = Store.open(root) if root else store
+        found = [name for name in where.folders(stage) if name.startswith(prefix)] if stage and prefix else []
+        if not found:
+            known = ", ".join(f"{stage}/{name}" for name in where.folders(stage)[:5]) if stage else ""
+            raise ArtifactMissing(
+                f"artifact {ref}: nothing of that name in {where.url}; expected stage/fingerprint"
+                f" (its first digits will do){', for instance ' + known if known else ''}."
+            )
+        if len(found) > 1:
+            raise UserError(f"artifact {ref}: several answer to it: {', '.join(found)}. Give more digits.")
+        return cls.open(where, stage, found[0])
+
+    def files(self, glob: str = "*") -> list[FileRecord]:
+        """Records whose logical name (`shard-000000.tar`, `model/unet/config.json`) fits `glob`, by path."""
+        return [file for file in self.manifest.files if fnmatch.fnmatchcase(file.name, glob)]
+
+    def fetch(self, file: FileRecord | str) -> Path:
+        """A local file with the recorded content: in place for a local store, else from the cache.
+
+        `file` is a record, a logical name or a path in the artifact. The sha256 is checked once per process;
+        raises UserError when it differs or the file is gone, KeyError when the manifest has no such file.
+        """
+        record = file if isinstance(file, FileRecord) else self._record(file)
+        return _fetch(self.store, self.base, record)
+
+    def folder(self, name: str = "") -> Path:
+        """The local folder of the tree blob `name`, every file verified; for "" the whole artifact's."""
+        return _tree(self.manifest.files, name, self.uri, self.fetch)
+
+    def _record(self, name: str) -> FileRecord:
+        for file in self.manifest.files:
+            if name in (file.name, file.path):
+                return file
+        raise KeyError(f"{self.uri} holds no file {name!r}")
+
+
+class Draft:
+    """An artifact being made: units are committed one by one, `finish` makes it an artifact.
+
+    A context manager: leaving it removes the local work folder, never anything in the store.
+    """
+
+    def __init__(self, store: Store, stage: str, fingerprint: str) -> None:
+        self.store, self.stage, self.fingerprint = store, stage, fingerprint
+        self.base = f"{stage}/{fingerprint[:SHORT]}"
+        self._folder: Path | None = None
+        self._clean: weakref.finalize[[str, bool], Draft] | None = None
+
+    @property
+    def workdir(self) -> Path:
+        """A temporary folder on the local disk in which blobs are built."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix=f"instaflow-{self.stage}-"))
+            self._clean = weakref.finalize(self, shutil.rmtree, str(self._folder), True)
+        return self._folder
+
+    def close(self) -> None:
+        """Remove the work folder."""
+        if self._clean is not None:
+            self._clean()
+        self._folder = self._clean = None
+
+    def __enter__(self) -> Draft:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def units(self) -> dict[str, UnitRecord]:
+        """Committed units by id, sorted; one with a blob missing or of another size is left out."""
+        sizes = self.store.sizes(self.base)
+        found = {}
+        for path in sizes:
+            if path.startswith(f"{self.base}/units/") and path.endswith(".json"):
+                record = self._read_unit(path)
+                if record and all(sizes.get(f"{self.base}/{at.path}") == at.bytes for at in record.files):
+                    found[record.unit] = record
+        return dict(sorted(found.items()))
+
+    def _read_unit(self, path: str) -> UnitRecord | None:
+        try:
+            return UnitRecord.model_validate_json(self.store.read(path))
+        except FileNotFoundError:  # another run of the same fingerprint may be ahead of us
+            return None
+        except ValidationError as error:
+            _log.warning("%s/%s is no unit record, the unit is redone: %s", self.store.url, path, error)
+            return None
+
+    def fetch(self, file: FileRecord) -> Path:
+        """A local, verified copy of a blob that a unit has committed."""
+        return _fetch(self.store, self.base, file)
+
+    def folder(self, name: str) -> Path:
+        """The local folder of a tree blob that a unit has committed, every file verified."""
+        files = [file for unit in self.units().values() for file in unit.files]
+        return _tree(files, name, self.base, self.fetch)
+
+    def commit_unit(
+        self,
+        unit: str,
+        blobs: Mapping[str, Path],
+        *,
+        rows: int = 0,
+        seconds: float = 0.0,
+        metrics: Mapping[str, Metric] | None = None,
+        volatile: Iterable[str] = (),
+        blob_rows: Mapping[str, int] | None = None,
+    ) -> UnitRecord:
+        """Put the blobs (logical name -> local file or folder), then the record that says so.
+
+        `rows` counts samples (summed over the units), `blob_rows` the rows of single blobs and defaults to
+        `rows` for a lone file; blobs named in `volatile` hold timings, outside the digest. Raises StoreError.
+        """
+        assert _UNIT.fullmatch(unit), f"a unit id is letters, digits, dot, dash and underscore: {unit!r}"
+        counts = dict(blob_rows or ({next(iter(blobs)): rows} if len(blobs) == 1 and rows else {}))
+        files: list[FileRecord] = []
+        for name, local in blobs.items():
+            for record, path in _plan(name, local, rows=counts.get(name), volatile=name in set(volatile)):
+                self.store.upload(path, f"{self.base}/{record.path}")
+                files.append(record)
+        done = UnitRecord(unit=unit, files=files, rows=rows, seconds=seconds, metrics=dict(metrics or {}))
+        self.store.write(f"{self.base}/units/{unit}.json", done.to_bytes())
+        return done
+
+    def finish(
+        self,
+        version: int,
+        config: Mapping[str, JsonValue],
+        inputs: Mapping[str, Source],
+        metrics: Mapping[str, JsonValue],
+        seeds: Mapping[str, int],
+        started_at: str,
+    ) -> Artifact:
+        """Write the manifest over all committed units, then drop the checkpoints. Raises StoreError."""
+        units = self.units().values()
+        finished_at = utc_now()
+        wall = (datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)).total_seconds()
+        manifest = Manifest(
+            schema_version=1,
+            stage=self.stage,
+            version=version,
+            fingerprint=self.fingerprint,
+            config=dict(config),
+            inputs=[InputRecord(role=role, uri=at.uri, digest=at.digest) for role, at in sorted(inputs.items())],
+            files=_merged(file for unit in units for file in unit.files),
+            rows=sum(unit.rows for unit in units),
+            metrics=dict(metrics),
+            seeds=dict(seeds),
+            environment=environment(),
+            started_at=started_at,
+            finished_at=finished_at,
+            seconds=max(wall, sum(unit.seconds for unit in units)),
+        )
+        self.store.write(f"{self.base}/{MANIFEST}", manifest.to_bytes())
+        for path in self.store.list(f"{self.base}/checkpoints"):
+            self.store.delete(path)
+        self.close()
+        return Artifact(self.store, self.base, manifest)
+
+
+def _tree(files: Iterable[FileRecord], name: str, where: str, fetch: Callable[[FileRecord], Path]) -> Path:
+    records = [file for file in files if not name or file.name.startswith(f"{name}/")]
+    if not records:
+        raise KeyError(f"{where} holds no folder {name!r}")
+    paths = [fetch(record) for record in records]
+    levels = len(Path(records[0].path).parts) - (2 if name else 0)
+    return paths[0].parents[levels - 1]
+
+
+def _plan(name: str, local: Path, *, rows: int | None, volatile: bool) -> list[tuple[FileRecord, Path]]:
+    """The records of one blob beside the local files they describe."""
+
+    def record(path: str, file: Path, sha256: str) -> FileRecord:
+        return FileRecord(path=path, sha256=sha256, bytes=file.stat().st_size, rows=rows, volatile=volatile)
+
+    if local.is_dir():
+        files = tree_files(local)
+        hashes = {relative: sha256_file(file) for relative, file in files.items()}
+        root = f"data/{name}-{digest_of_hashes(hashes)[:_HASH_DIGITS]}"
+        return [(record(f"{root}/{relative}", file, hashes[relative]), file) for relative, file in files.items()]
+    sha256, logical = sha256_file(local), Path(name)
+    path = f"data/{logical.stem}-{sha256[:_HASH_DIGITS]}{logical.suffix}"
+    return [(record(path, local, sha256), local)]
+
+
+def _merged(files: Iterable[FileRecord]) -> list[FileRecord]:
+    found = {file.path: file for file in files}
+    names = [file.name for file in found.values()]
+    assert len(names) == len(set(names)), "two units of one stage committed different blobs under one name"
+    return [found[path] for path in sorted(found)]
+
+
+_verified: set[tuple[Path, str]] = set()  # files whose sha256 this process has checked
+
+
+def _fetch(store: Store, base: str, record: FileRecord) -> Path:
+    path = f"{base}/{record.path}"
+    local = store.local_path(path) or _cached(store, path, record)
+    if not local.is_file():
+        raise UserError(f"{store.url}/{path}: the file is missing. {_remedy(store, base)}")
+    found = _sha256_once(local, record.sha256)
+    if found != record.sha256:
+        raise UserError(
+            f"{store.url}/{path}: the file is damaged: expected sha256 {record.sha256}, found {found}."
+            f" Delete it. {_remedy(store, base)}"
+        )
+    return local
+
+
+def _cached(store: Store, path: str, record: FileRecord) -> Path:
+    root = Path(os.environ.get("INSTAFLOW_CACHE") or Path.home() / ".cache" / "instaflow")
+    local = root / sha256_bytes(store.url.encode())[:SHORT] / path
+    if not local.is_file() or _sha256_once(local, record.sha256) != record.sha256:
+        try:
+            store.download(path, local)
+        except FileNotFoundError:
+            local.unlink(missing_ok=True)
+    return local
+
+
+def _sha256_once(path: Path, expected: str) -> str:
+    if (path, expected) in _verified:
+        return expected
+    found = sha256_file(path)
+    if found == expected:
+        _verified.add((path, expected))
+    return found
+
+
+def _remedy(store: Store, base: str) -> str:
+    return f"Delete {store.url}/{base}/{MANIFEST} and run the stage again: only what is missing is redone."

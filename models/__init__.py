@@ -1,0 +1,1 @@
+"""The science: velocity, solvers, teachers, students, losses, metrics. Knows torch, nothing of ours."""

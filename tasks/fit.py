@@ -1,0 +1,163 @@
+"""One training loop for every trained stage: AdamW, warm-up, clipping, fp32 EMA, bitwise resume."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import JsonValue
+from torch import Tensor, nn
+
+from infra.artifact import Draft
+from infra.checkpoint import Checkpoint, latest, save
+from infra.errors import UserError
+from tasks.progress import Progress
+
+LOG_EVERY_STEPS = 25
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """How long and how fast to train. ``decay`` shapes the learning rate after the warm-up."""
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int
+    ema_decay: float
+    gradient_clip: float
+    checkpoint_every_steps: int
+    decay: Literal["constant", "cosine"]
+    seed: int
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step: linear warm-up, then constant or a half cosine to zero."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        fall = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.decay == "cosine" else 1.0
+        return self.learning_rate * warm * fall
+
+
+class CurvePoint(NamedTuple):
+    """One row of a training curve (means over the last logged steps)."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+
+
+class Fit:
+    """A module in training, with its optimizer, its moving average and its curve."""
+
+    def __init__(self, module: nn.Module, plan: FitPlan) -> None:
+        self.module, self.plan, self.step = module, plan, 0
+        self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=plan.learning_rate, weight_decay=0.0)
+        # In bf16 an average of 0.9999 hardly moves: the EMA is fp32 whatever the module is.
+        self.ema = {name: p.detach().float().clone() for name, p in self.parameters.items()}
+        self.curve: list[CurvePoint] = []
+        self._recent: list[Tensor] = []
+
+    def train(self, loss: Callable[[int], Tensor]) -> None:
+        """Do one step: ``loss`` is a function of the step number alone."""
+        rate = self.plan.learning_rate_at(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(self.plan.seed + self.step)  # dropout, where a network has any
+        self.optimizer.zero_grad(set_to_none=True)
+        value = loss(self.step)
+        value.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.plan.gradient_clip)
+        self._recent.append(torch.stack([value.detach().float(), norm.detach().float()]))
+        self._refuse_non_finite()
+        self.optimizer.step()
+        self._average()
+        self.step += 1
+        if self.step % LOG_EVERY_STEPS == 0 or self.step == self.plan.steps:
+            mean = torch.stack(self._recent).mean(0).tolist()
+            self.curve.append(CurvePoint(self.step, mean[0], mean[1], rate))
+            self._recent.clear()
+
+    def _refuse_non_finite(self) -> None:
+        """Stop before the optimizer spreads a NaN; on a GPU only when the values are read anyway (no sync per step)."""
+        values = self._recent[-1]
+        reads = values.device.type == "cpu" or (self.step + 1) % LOG_EVERY_STEPS == 0
+        if reads and not torch.stack(self._recent).isfinite().all():
+            raise UserError(
+                f"training: loss or gradient is not finite at step {self.step} (learning rate "
+                f"{self.plan.learning_rate:g}). Lower learning_rate or use precision: fp32; Checkpoints are kept."
+            )
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.plan.ema_decay, (1 + self.step) / (10 + self.step))
+        for name, parameter in self.parameters.items():
+            self.ema[name].lerp_(parameter.float(), 1 - decay)
+
+    @torch.no_grad()
+    def use_average(self) -> None:
+        """Load the moving average into the module: what a finished training delivers."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(self.ema[name])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole state as named tensors (safetensors, no pickle)."""
+        state = {f"model.{name}": p.detach() for name, p in self.parameters.items()}
+        state |= {f"ema.{name}": value for name, value in self.ema.items()}
+        for name, parameter in self.parameters.items():
+            state |= {f"adam.{name}.{key}": value for key, value in self.optimizer.state[parameter].items()}
+        rows = [list(map(float, point)) for point in self.curve]
+        return state | {
+            "curve": torch.tensor(rows, dtype=torch.float64).reshape(-1, 4),
+            "recent": self._stacked_recent(),
+        }
+
+    def _stacked_recent(self) -> Tensor:
+        return torch.stack(self._recent) if self._recent else torch.empty(0, 2)
+
+    @torch.no_grad()
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to the state that :meth:`tensors` described at that step, bit for bit."""
+        saved = checkpoint.tensors
+        for name, parameter in self.parameters.items():
+            parameter.copy_(saved[f"model.{name}"])
+            self.ema[name].copy_(saved[f"ema.{name}"])
+            moments: dict[str, Any] = {
+                key: saved[f"adam.{name}.{key}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+            moments |= {key: moments[key].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
+            self.optimizer.state[parameter] = moments
+        self.curve = [CurvePoint(int(row[0]), *row[1:]) for row in saved["curve"].tolist()]
+        self._recent = list(saved["recent"])
+        self.step = checkpoint.step
+
+
+def fit(
+    module: nn.Module,
+    loss: Callable[[int], Tensor],
+    plan: FitPlan,
+    out: Draft,
+    phase: str,
+    progress: Progress,
+) -> list[CurvePoint]:
+    """Train ``module`` to the end of the plan, resuming from the phase's latest checkpoint; leaves the EMA in it.
+
+    The last step is a checkpoint too: a later phase of the same stage starts from it after a restart. Returns the
+    training curve. Raises UserError for a non-finite loss and for a checkpoint of another layout.
+    """
+    training = Fit(module, plan)
+    layout: dict[str, JsonValue] = {
+        "fingerprint": out.fingerprint,
+        "phase": phase,
+        "parameters": sum(p.numel() for p in training.ema.values()),
+    }
+    checkpoint = latest(out, layout, phase)
+    if checkpoint is not None:
+        training.restore(checkpoint)
+    while training.step < plan.steps:
+        training.train(loss)
+        progress(training.step, plan.steps, "steps")
+        if training.step % plan.checkpoint_every_steps == 0 or training.step == plan.steps:
+            save(out, Checkpoint(training.step, training.tensors(), layout, phase))
+    training.use_average()
+    return training.curve

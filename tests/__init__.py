@@ -1,0 +1,1 @@
+"""The proofs. A regular package: torch-fidelity installs a `tests` that would hide a namespace package."""

@@ -1,0 +1,25 @@
+"""Nothing a test does touches the user's home, store or Prefect server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests share the cores; set before torch is imported
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+for _name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_PROFILE", "INSTAFLOW_STORE"):
+    os.environ.pop(_name, None)
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One database for all tests of a session: its first migration takes ten seconds."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(autouse=True)
+def _isolated(prefect_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(prefect_home))

@@ -1,0 +1,163 @@
+"""The command line, end to end over small stages and a real Prefect server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import stat
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.server import Endpoint
+from tests.flows.conftest import Cli, Start
+
+STAGES = [
+    "world",
+    "prompts",
+    "pairs-1",
+    "reflow-1",
+    "pairs-student",
+    "distill",
+    "direct",
+    "evaluate",
+    "report",
+]
+
+
+def _rows(prefect_home: Path, query: str) -> list[tuple[str, ...]]:
+    with sqlite3.connect(f"file:{prefect_home}/prefect.db?mode=ro", uri=True) as database:
+        return database.execute(query).fetchall()
+
+
+@pytest.mark.server
+def test_a_run_leaves_report_records_and_a_cache(cli: Cli, tmp_path: Path, prefect_home: Path) -> None:
+    flows_before = len(_rows(prefect_home, "select id from flow_run")) if (prefect_home / "prefect.db").exists() else 0
+    first = cli("run", "tiny", "--out", "demo")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == "report: demo/report.html\n"
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {
+        "report.html", "contact_sheet.png", "metrics.json", "metrics.parquet",
+    }  # fmt: skip
+
+    began_s = time.monotonic()
+    second = cli("run", "tiny")
+    assert time.monotonic() - began_s < 60, "a cached run takes 6 s on idle cores"
+    assert [line.split()[:2] for line in second.stderr.splitlines()] == [[stage, "cached"] for stage in STAGES]
+
+    runs = _rows(prefect_home, "select name, state_name from flow_run order by created")[flows_before:]
+    assert sorted(runs) == sorted(
+        [("tiny", "Completed")] * 2 + [(stage, state) for stage in STAGES for state in ("Completed", "Cached")]
+    )
+    tasks = _rows(prefect_home, "select state_name from task_run where name not glob '*-[0-9]'")
+    assert tasks.count(("Completed",)) >= len(STAGES), "no task run is lost when the server stops"
+    keys = {key for (key,) in _rows(prefect_home, "select key from artifact_collection")}
+    assert {"stage-pairs-1", "stage-pairs-1-progress", "stage-report", "report"} <= keys
+
+    status = cli("status")
+    assert status.stdout.count("done") == 2 and "tiny" in status.stdout
+    planned = json.loads(cli("plan", "tiny", "--json").stdout)
+    assert [(line["id"], line["state"]) for line in planned] == [(stage, "cached") for stage in STAGES]
+    exported = cli("export", f"distill/{_fingerprint(planned, 'distill')[:6]}", "student")
+    assert exported.returncode == 0 and (tmp_path / "student" / "model_index.json").is_file()
+    assert cli("report", "tiny", "--out", "again").stdout == "report: again/report.html\n"
+
+
+def _fingerprint(planned: list[dict[str, str]], stage_id: str) -> str:
+    return next(line["fingerprint"] for line in planned if line["id"] == stage_id)
+
+
+@pytest.mark.server
+def test_a_stage_that_fails_is_told_in_one_paragraph_and_resumed(cli: Cli) -> None:
+    failed = cli("run", "tiny", SMALL_STAGE_FAILS="reflow")
+    assert failed.returncode == 2
+    assert failed.stderr.splitlines()[-1] == "instaflow: reflow: told to fail"
+    assert "Traceback" not in failed.stderr
+    assert "failed" in cli("status").stdout
+    again = cli("run", "tiny")
+    assert again.returncode == 0
+    assert [line.split()[0] for line in again.stderr.splitlines() if "cached" in line] == STAGES[:3]
+
+
+@pytest.mark.server
+def test_a_killed_command_line_takes_its_server_along(start: Start, prefect_home: Path) -> None:
+    process = start("run", "tiny", SMALL_STAGE_S="30")
+    server = _server_of(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not psutil.wait_procs(server, timeout=15)[1]
+
+
+@pytest.mark.server
+def test_ctrl_c_is_a_cancelled_run(start: Start, cli: Cli, tmp_path: Path) -> None:
+    process = start("run", "tiny", SMALL_STAGE_S="30")
+    server = _server_of(process.pid)
+    _wait_for(lambda: any((tmp_path / "store" / "runs").glob("*.json")))
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert not psutil.wait_procs(server, timeout=15)[1]
+    assert "cancelled" in cli("status").stdout
+
+
+@pytest.mark.server
+def test_a_standing_server_takes_the_records_of_later_runs(start: Start, cli: Cli, prefect_home: Path) -> None:
+    process = start("server", "--port", "0")
+    door = prefect_home / "server.json"
+    _wait_for(door.exists)
+    assert stat.S_IMODE(door.stat().st_mode) == 0o600
+    endpoint = Endpoint(**json.loads(door.read_text()))
+    assert cli("run", "tiny").returncode == 0
+    assert endpoint.is_up(), "a run leaves the standing server alone"
+    secret = (endpoint.auth or "").partition(":")[2].encode()
+    for path in prefect_home.rglob("*"):
+        assert path == door or not path.is_file() or secret not in path.read_bytes(), path
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert not door.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "tinny"], "recipe tinny: there is no such recipe. Expected one of mini, tiny"),
+        (["plan", "tiny", "--set", "pairs.stepz=1"], "pairs.stepz: unknown key. Did you mean pairs.steps?"),
+        (["plan", "tiny", "--set", "teacher.path=/nowhere"], "/nowhere: no such file or folder"),
+        (["generate", "a large red circle"], "recipe mini has no distill here. Run it first"),
+        (["report"], "recipe mini has no report here"),
+        (["export", "distill/ffff", "student"], "artifact distill/ffff: nothing of that name"),
+    ],
+)
+def test_a_users_mistake_is_a_sentence(cli: Cli, arguments: list[str], message: str) -> None:
+    run = cli(*arguments)
+    assert run.returncode == 2
+    assert message in run.stderr and "Traceback" not in run.stderr
+
+
+def test_an_api_that_does_not_answer_is_named(cli: Cli) -> None:
+    run = cli("run", "tiny", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert run.returncode == 2
+    assert "PREFECT_API_URL http://127.0.0.1:9/api: no server answers there" in run.stderr
+
+
+def _server_of(pid: int) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+
+    def two() -> bool:
+        found[:] = psutil.Process(pid).children(recursive=True)
+        return len(found) >= 2  # the guard and the server
+
+    _wait_for(two)
+    return found
+
+
+def _wait_for(condition: object, within_s: float = 60.0) -> None:
+    assert callable(condition)
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s, condition
+        time.sleep(0.1)

@@ -1,0 +1,118 @@
+"""The losses as equations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from models.losses import (
+    DISTANCES,
+    U_SHAPE,
+    SigmaDensity,
+    draw_sigma,
+    epsilon_loss,
+    one_step,
+    pseudo_huber,
+    reflow_loss,
+    squared,
+)
+from models.velocity import interpolate
+from tests.models.test_velocity import ALPHAS_CUMPROD, TEXT
+
+MEAN, SPREAD = 1.5, 0.4
+
+
+def true_velocity(x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
+    """noise - latent of the coupling latent = MEAN + SPREAD noise, as a function of the point of the path."""
+    s = sigma.view(-1, 1, 1, 1)
+    noise = (x - (1 - s) * MEAN) / ((1 - s) * SPREAD + s)
+    return (1 - SPREAD) * noise - MEAN
+
+
+def coupling(count: int = 64) -> tuple[Tensor, Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.randn(count, 2, 3, 3, generator=rng)
+    return noise, MEAN + SPREAD * noise, torch.rand(count, generator=rng)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_the_reflow_loss_is_zero_at_the_true_velocity_and_only_there(distance: str) -> None:
+    noise, latent, sigma = coupling()
+    assert reflow_loss(true_velocity, noise, latent, TEXT, sigma, distance) < 1e-9  # type: ignore[arg-type]
+    off = reflow_loss(lambda x, s, t: true_velocity(x, s, t) + 0.1, noise, latent, TEXT, sigma, distance)  # type: ignore[arg-type]
+    assert off > 1e-3
+
+
+def test_the_reflow_loss_is_the_mean_square_per_element() -> None:
+    noise, latent, sigma = coupling()
+    loss = reflow_loss(lambda x, s, t: true_velocity(x, s, t) + 0.5, noise, latent, TEXT, sigma, "l2")
+    assert float(loss) == pytest.approx(0.25, rel=1e-5)
+
+
+@given(st.integers(1, 4), st.integers(1, 6), st.floats(1e-4, 30), st.integers(0, 2**31))
+def test_distances_equal_their_formulas(batch: int, side: int, scale: float, seed: int) -> None:
+    difference = scale * np.random.default_rng(seed).standard_normal((batch, 2, side, side)).astype("f4")
+    rows, elements = difference.reshape(batch, -1).astype("f8"), 2 * side * side
+    l2 = (rows**2).mean(1)
+    c = 0.00054 * math.sqrt(elements)
+    huber = (np.sqrt((rows**2).sum(1) + c**2) - c) / math.sqrt(elements)
+    np.testing.assert_allclose(squared(torch.from_numpy(difference)), l2, rtol=1e-4)
+    np.testing.assert_allclose(pseudo_huber(torch.from_numpy(difference)), huber, rtol=1e-3, atol=1e-7)
+
+
+def test_distances_are_taken_in_fp32() -> None:
+    difference = torch.full((1, 4, 8, 8), 300.0, dtype=torch.float16)  # its square is no fp16 number
+    assert squared(difference).item() == pytest.approx(90_000)
+    assert pseudo_huber(difference).item() == pytest.approx(300, rel=1e-4)
+
+
+def distance_to(density: SigmaDensity) -> tuple[float, Tensor]:
+    """Kolmogorov-Smirnov distance of 40,000 drawn sigmas to the closed form, and the sigmas."""
+    sigma = draw_sigma(40_000, density, torch.Generator().manual_seed(0)).double().sort().values
+    rising, falling = torch.expm1(U_SHAPE * sigma), math.exp(U_SHAPE) - torch.exp(U_SHAPE * (1 - sigma))
+    expected = sigma if density == "uniform" else (rising + falling) / (2 * math.expm1(U_SHAPE))
+    empirical = (torch.arange(len(sigma)) + 0.5) / len(sigma)
+    return float((empirical - expected).abs().max()), sigma
+
+
+@pytest.mark.parametrize("density", ["uniform", "u_shaped"])
+def test_sigma_has_the_density_it_should_have(density: SigmaDensity) -> None:
+    distance, sigma = distance_to(density)
+    assert distance < 1.95 / math.sqrt(len(sigma))  # exceeded once in a thousand seeds
+    assert 0 <= sigma[0] and sigma[-1] <= 1
+
+
+def test_sigma_is_a_function_of_the_generator() -> None:
+    for density in ("uniform", "u_shaped"):
+        a, b, c = (draw_sigma(5, density, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+        assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+def test_one_step_starts_at_sigma_1() -> None:
+    noise, latent, _ = coupling()
+    torch.testing.assert_close(one_step(true_velocity, noise, TEXT), latent)
+
+
+def test_the_teachers_loss_mixes_by_the_table_and_is_zero_for_the_noise() -> None:
+    rng = torch.Generator().manual_seed(0)
+    latent, noise = torch.randn(2, 3, 1, 2, 2, generator=rng)
+    timestep = torch.tensor([0, 500, 999])
+    seen: dict[str, Tensor] = {}
+
+    def network(x: Tensor, time: Tensor, text: Tensor) -> Tensor:
+        seen.update(x=x, time=time)
+        return noise + 0.5
+
+    loss = epsilon_loss(network, ALPHAS_CUMPROD.float(), latent, noise, timestep, TEXT)
+    assert float(loss) == pytest.approx(0.25, rel=1e-5)
+    assert seen["time"].dtype == torch.float32 and seen["time"].tolist() == [0, 500, 999]
+    # On the straight scale the same point is the path's, but for the factor alpha + s.
+    alpha, s = ALPHAS_CUMPROD[timestep].float().sqrt(), (1 - ALPHAS_CUMPROD[timestep].float()).sqrt()
+    path = interpolate(noise, latent, s / (alpha + s))
+    torch.testing.assert_close(seen["x"], path * (alpha + s).view(-1, 1, 1, 1))

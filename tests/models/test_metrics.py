@@ -1,0 +1,124 @@
+"""The Frechet distance: closed forms, torch-fidelity's own number, and sums over shards."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+
+from models.metrics import Moments, frechet_distance, inception_features
+
+
+def features(count: int, dimension: int, seed: int, rank: int | None = None) -> Tensor:
+    """Correlated features of a mean that is not 0, optionally in a subspace."""
+    rng = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(rank or dimension, dimension, generator=rng, dtype=torch.float64)
+    return torch.randn(count, len(mixing), generator=rng, dtype=torch.float64) @ mixing + 3 + seed
+
+
+def of(*batches: Tensor) -> Moments:
+    moments = Moments()
+    for batch in batches:
+        moments.update(batch)
+    return moments
+
+
+@pytest.mark.parametrize(
+    ("count", "dimension", "rank"), [(500, 32, None), (64, 64, None), (40, 64, None), (500, 64, 8)]
+)
+def test_equal_to_torch_fidelity(count: int, dimension: int, rank: int | None) -> None:
+    a, b = features(count, dimension, 1, rank), features(count + 50, dimension, 2, rank)
+    stats = [fid_features_to_statistics(x) for x in (a, b)]
+    peer = fid_statistics_to_metric(*stats, verbose=False)[KEY_METRIC_FID]
+    assert frechet_distance(of(a), of(b)) == pytest.approx(peer, rel=1e-6)
+
+
+def test_two_gaussians_of_known_moments() -> None:
+    # mean +- a multiple of std along each axis: exact moments, and diagonal roots are taken elementwise
+    def exact(mean: list[float], std: list[float]) -> Moments:
+        axes = torch.diag(torch.tensor(std)).double()
+        spread = ((2 * len(std) - 1) / 2) ** 0.5
+        return of(torch.cat([spread * axes, -spread * axes]) + torch.tensor(mean))
+
+    a, b = exact([0.0, 1.0, 2.0], [1.0, 2.0, 0.5]), exact([1.0, -1.0, 2.0], [3.0, 2.0, 0.1])
+    assert torch.allclose(a.covariance, torch.diag(torch.tensor([1.0, 4.0, 0.25])).double())
+    expected = (1 + 4) + (1 - 3) ** 2 + 0 + (0.5 - 0.1) ** 2
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_rotation_of_commuting_covariances_changes_nothing() -> None:
+    a, b = features(300, 6, 1), features(300, 6, 2)
+    rotation = torch.linalg.qr(features(6, 6, 3)).Q
+    assert frechet_distance(of(a @ rotation), of(b @ rotation)) == pytest.approx(
+        frechet_distance(of(a), of(b)), rel=1e-9
+    )
+
+
+def test_a_distance_is_symmetric_and_zero_to_itself() -> None:
+    a, b = of(features(100, 16, 1)), of(features(100, 16, 2))
+    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-9)
+    assert 0 <= frechet_distance(a, a) < 1e-8 * float(a.covariance.trace())
+
+
+def test_shards_add_up_to_the_whole() -> None:
+    whole = features(100, 8, 1)
+    parts = [of(whole[:1]), of(whole[1:40], whole[40:41]), Moments(), of(whole[41:])]
+    merged = Moments()
+    for part in parts:
+        merged = merged.merge(part)
+    assert merged.count == 100
+    assert torch.allclose(merged.mean, whole.mean(0), rtol=1e-12)
+    assert torch.allclose(merged.covariance, whole.T.cov(), rtol=1e-10)
+    assert frechet_distance(merged, of(whole)) < 1e-9
+
+
+def test_single_precision_features_are_summed_in_double() -> None:
+    base = features(20_000, 4, 1).float()
+    moments = of(*torch.split(base, 37))
+    assert moments.outer.dtype == torch.float64
+    expected = np.cov(base.double().numpy(), rowvar=False)
+    assert np.allclose(moments.covariance.numpy(), expected, rtol=1e-9)
+
+
+def test_moments_survive_safetensors(tmp_path: Path) -> None:
+    moments = of(features(10, 4, 1))
+    save_file(moments.to_tensors(), tmp_path / "moments.safetensors")
+    read = Moments.from_tensors(load_file(tmp_path / "moments.safetensors"))
+    assert read.count == 10 and torch.equal(read.sum, moments.sum) and torch.equal(read.outer, moments.outer)
+
+
+def test_one_sample_has_no_covariance() -> None:
+    with pytest.raises(ValueError, match="at least two samples, found 1"):
+        frechet_distance(of(features(1, 4, 1)), of(features(9, 4, 1)))
+
+
+class Inception(FeatureExtractorInceptionV3):  # type: ignore[misc]  # torch-fidelity is untyped
+    """torch-fidelity's network with random weights: nothing can be downloaded in a test."""
+
+    def load_state_dict(self, *_: object, **__: object) -> None: ...
+
+
+def test_inception_features_are_torch_fidelitys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    torch.save({}, tmp_path / "none.pth")
+    peer = Inception("peer", ["2048"], feature_extractor_weights_path=str(tmp_path / "none.pth"))
+    torch.save(peer.state_dict(), tmp_path / "weights.pth")
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    found = inception_features(tmp_path / "weights.pth")(images)
+    assert found.shape == (2, 2048) and found.dtype == torch.float32
+    assert torch.equal(found, peer(images)[0]) and found.std() > 0
+
+
+def test_inception_weights_must_be_there_and_no_pickle(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no file .*absent.pth"):
+        inception_features(tmp_path / "absent.pth")
+    torch.save({"path": Path("x")}, tmp_path / "pickle.pth")
+    with pytest.raises(pickle.UnpicklingError, match="[Ww]eights.only"):
+        inception_features(tmp_path / "pickle.pth")

@@ -1,0 +1,121 @@
+"""ODE solvers against flows whose answers are known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from models.solvers import DIFFUSION_SOLVERS, diffusion_ode, euler, sigma_grid, straightness
+from models.velocity import Prediction, Velocity
+from tests.models.test_velocity import ALPHAS_CUMPROD, TEXT, gaussian, points
+
+NOISE = torch.linspace(-2, 2, 8, dtype=torch.float64).view(2, 1, 2, 2)
+
+
+def constant(speed: float) -> Velocity:
+    return lambda x, sigma, text: torch.full_like(x, speed)
+
+
+def in_time(speed: float) -> Velocity:
+    """v = speed * sigma, whatever x is."""
+    return lambda x, sigma, text: speed * sigma.view(-1, 1, 1, 1).expand_as(x)
+
+
+@given(st.integers(1, 200))
+def test_the_grid_goes_from_1_to_0_in_equal_steps(steps: int) -> None:
+    grid = sigma_grid(steps)
+    assert (grid[0], grid[-1], len(grid)) == (1, 0, steps + 1)
+    assert [a - b for a, b in zip(grid, grid[1:], strict=False)] == pytest.approx([1 / steps] * steps)
+
+
+@given(st.floats(-5, 5), st.integers(1, 60))
+def test_euler_is_exact_for_a_constant_velocity(speed: float, steps: int) -> None:
+    torch.testing.assert_close(euler(constant(speed), NOISE, TEXT, steps), NOISE - speed)
+
+
+def test_euler_calls_the_field_with_one_sigma_per_sample_at_the_beginning_of_each_step() -> None:
+    seen: list[Tensor] = []
+
+    def velocity(x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
+        seen.append(sigma)
+        return x
+
+    euler(velocity, NOISE, TEXT, 4)
+    assert [sigma.tolist() for sigma in seen] == [[at, at] for at in (1.0, 0.75, 0.5, 0.25)]
+
+
+def test_euler_converges_to_the_linear_flow_at_first_order() -> None:
+    def velocity(x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
+        return 0.8 * x + 0.3
+
+    exact = (NOISE + 0.375) * math.exp(-0.8) - 0.375
+    errors = [float((euler(velocity, NOISE, TEXT, n) - exact).abs().max()) for n in (50, 100, 200)]
+    orders = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    assert orders == pytest.approx([1, 1], abs=0.02)
+
+
+def scheduler_config(prediction: Prediction) -> dict[str, Any]:
+    """Stable Diffusion's table in a scheduler that is none of ours."""
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction
+    )
+    return dict(scheduler.config)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("solver", DIFFUSION_SOLVERS)
+def test_diffusion_solvers_converge_to_the_ode_of_a_gaussian_teacher(
+    solver: str, prediction: Prediction
+) -> None:
+    mean, spread, x = 0.5, 0.6, points(9)
+    alpha_bar = ALPHAS_CUMPROD[-1]
+    # The flow maps the quantiles of the first Gaussian to those of the data.
+    start = torch.sqrt(alpha_bar * spread**2 + 1 - alpha_bar)
+    exact = mean + spread * (x - alpha_bar.sqrt() * mean) / start
+    network, config = gaussian(mean, spread, prediction), scheduler_config(prediction)
+    steps = (10, 20, 40, 100, 200, 500)  # divisors of 1,000: DDIM of diffusers rounds its grid for others
+    errors = [float((diffusion_ode(network, config, x, TEXT, n, solver) - exact).abs().max()) for n in steps]
+    assert all(b < 0.75 * a for a, b in zip(errors, errors[1:], strict=False)), errors
+    assert errors[-1] < 0.02
+
+
+def test_dpm_solver_beats_ddim_at_equal_steps() -> None:
+    def error(solver: str) -> Tensor:
+        network, config = gaussian(0.5, 0.6, "epsilon"), scheduler_config("epsilon")
+        few, many = (diffusion_ode(network, config, points(), TEXT, n, solver) for n in (20, 1000))
+        return (few - many).abs().max()
+
+    assert error("dpmsolver++") < 0.7 * error("ddim")
+
+
+@given(st.floats(-5, 5), st.integers(1, 40))
+def test_a_straight_flow_at_constant_speed_has_straightness_0(speed: float, steps: int) -> None:
+    values, _ = straightness(constant(speed), NOISE, TEXT, steps)
+    torch.testing.assert_close(values, torch.zeros(2, dtype=torch.float64))
+
+
+@given(st.floats(0.1, 5), st.integers(1, 40))
+def test_the_straightness_of_a_straight_path_at_changing_speed_is_the_variance_of_the_speed(
+    speed: float, steps: int
+) -> None:
+    values, path = straightness(in_time(speed), NOISE, TEXT, steps)
+    # sigma takes the values 1/N ... N/N; their variance is (N^2 - 1) / (12 N^2)
+    expected = speed**2 * (steps**2 - 1) / (12 * steps**2)
+    torch.testing.assert_close(values, torch.full((2,), expected, dtype=torch.float64))
+    assert len(path) == steps + 1 and torch.equal(path[0], NOISE)
+    torch.testing.assert_close(path[-1], euler(in_time(speed), NOISE, TEXT, steps))
+
+
+def test_straightness_is_per_element_and_per_sample() -> None:
+    def velocity(x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
+        return torch.stack([sigma[0].expand(1, 2, 2), torch.zeros(1, 2, 2)]).to(x)
+
+    values, _ = straightness(velocity, NOISE, TEXT, 2)
+    assert values.tolist() == pytest.approx([1 / 16, 0])  # speeds 1 and 1/2 about their mean 3/4
