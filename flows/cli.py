@@ -14,7 +14,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flows.artifacts_cli import artifacts
+from flows.options import DEFAULT_STORE, StoreUrl
 from flows.recipes import recipe_path
+from flows.terminal import results
 from infra.errors import UserError
 from infra.recipe import Recipe, load_recipe
 from infra.store import Store
@@ -26,14 +29,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(artifacts, name="artifacts")
+
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="a bundled recipe's name or a YAML file")]
 RecipeOption = Annotated[str, typer.Option("--recipe", help="whose last run names like `student` refer to")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="set a recipe field: pairs.steps=10")
 ]
-StoreUrl = Annotated[str, typer.Option("--store", envvar="INSTAFLOW_STORE", help="a folder or any fsspec URL")]
 
-_STORE = "store"
 _STATUS_RUNS = 10
 
 
@@ -55,24 +58,39 @@ def _quiet_prefect() -> None:
 
 
 def _load(recipe: str, overrides: list[str] | None) -> Recipe:
-    return load_recipe(recipe_path(recipe), overrides or ()).seeded()
+    return load_recipe(recipe_path(recipe), overrides or (), recipe_path).seeded()
 
 
 @app.command()
 def run(
     recipe: RecipeName = "mini",
     overrides: Overrides = None,
-    store: StoreUrl = _STORE,
+    store: StoreUrl = DEFAULT_STORE,
     out: Annotated[Path | None, typer.Option("--out", help="folder to leave the report and the figures in")] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="STAGES", help="run these alone: pairs,reflow-1")] = None,
+    start: Annotated[list[str] | None, typer.Option("--from", metavar="STAGES", help="leave out what precedes")] = None,
+    until: Annotated[list[str] | None, typer.Option(metavar="STAGES", help="run these and what they need")] = None,
+    force: Annotated[list[str] | None, typer.Option(metavar="STAGES", help="redo these, cached or not")] = None,
 ) -> None:
     """Run a recipe from prompts to report; what has been made before is not made again."""
     chosen, where = _load(recipe, overrides), Store.open(store)
+    from flows.selection import Choice, require_inputs, select
+
+    choice = Choice(only=_names(only), start=_names(start), until=_names(until), force=_names(force))
+    require_inputs(chosen, where, select(chosen, choice))
     from flows.connection import connected
     from flows.pipeline import instaflow
 
     with connected():
-        instaflow(chosen, where.url)
-    _say_where(where, chosen, out)
+        made = instaflow(chosen, where.url, choice)
+    if made is None:
+        print("report: left out of this run")
+    else:
+        _say_where(where, chosen, out)
+
+
+def _names(options: list[str] | None) -> tuple[str, ...]:
+    return tuple(name.strip() for option in options or () for name in option.split(",") if name.strip())
 
 
 def _say_where(store: Store, recipe: Recipe, out: Path | None) -> None:
@@ -86,24 +104,23 @@ def _say_where(store: Store, recipe: Recipe, out: Path | None) -> None:
 def plan(
     recipe: RecipeName = "mini",
     overrides: Overrides = None,
-    store: StoreUrl = _STORE,
+    store: StoreUrl = DEFAULT_STORE,
     as_json: Annotated[bool, typer.Option("--json", help="print a JSON list for machines")] = False,
 ) -> None:
-    """Say for each stage whether it is cached, to be resumed or to be run, and why."""
+    """Say for each stage whether it is cached, to be resumed or to be run, why, and what that may take."""
     from flows.planner import plan as make_plan
 
     stages = make_plan(_load(recipe, overrides), Store.open(store))
     if as_json:
         print(json.dumps([asdict(stage) for stage in stages], indent=2))
         return
-    table = Table("stage", "state", "why", box=None, pad_edge=False)
-    for stage in stages:
-        table.add_row(stage.id, stage.state.upper(), stage.reason)
-    Console(highlight=False, markup=False).print(table)
+    from flows.plan_table import plan_table
+
+    results().print(plan_table(stages))
 
 
 @app.command()
-def status(store: StoreUrl = _STORE) -> None:
+def status(store: StoreUrl = DEFAULT_STORE) -> None:
     """Show the last runs in a store, newest first."""
     from infra.runs import list_runs
 
@@ -121,7 +138,24 @@ def status(store: StoreUrl = _STORE) -> None:
             str(cached),
             record.error,
         )
-    Console(highlight=False, markup=False).print(table if runs else f"no runs in {store} yet")
+    results().print(table if runs else f"no runs in {store} yet")
+
+
+@app.command()
+def doctor(
+    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="look at what it names, too")] = None,
+    overrides: Overrides = None,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Check what a run needs: store, disks, packages, device, Prefect, weights. Exit code 1 if something is amiss."""
+    from flows.doctor import examine
+
+    findings = []
+    for finding in examine(store, _load(recipe, overrides) if recipe else None):
+        results().print(f"{'ok  ' if finding.is_well else 'FAIL'} {finding.name}: {finding.text}", soft_wrap=True)
+        findings.append(finding)
+    if not all(finding.is_well for finding in findings):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -135,7 +169,7 @@ def generate(
     out: Annotated[Path, typer.Option(help="the PNG to write")] = Path("out.png"),
     seed: Annotated[int, typer.Option(min=0, help="seed of the noise")] = 0,
     guidance: Annotated[float, typer.Option(min=0.0, help="guidance scale; 1 is off, as the student wants it")] = 1.0,
-    store: StoreUrl = _STORE,
+    store: StoreUrl = DEFAULT_STORE,
     recipe: RecipeOption = "mini",
 ) -> None:
     """Draw one picture."""
@@ -151,7 +185,7 @@ def generate(
 @app.command()
 def report(
     recipe: RecipeName = "mini",
-    store: StoreUrl = _STORE,
+    store: StoreUrl = DEFAULT_STORE,
     out: Annotated[Path | None, typer.Option("--out", help="folder to leave the report and the figures in")] = None,
 ) -> None:
     """Say where the report of a recipe's last run is, or copy it and the figures out."""
@@ -162,7 +196,7 @@ def report(
 def export(
     artifact: Annotated[str, typer.Argument(help="stage/fingerprint, its first digits will do, or a full URI")],
     folder: Annotated[Path, typer.Argument(help="a new folder")],
-    store: StoreUrl = _STORE,
+    store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Copy a model out of the store, in the format that diffusers' from_pretrained reads."""
     from flows.results import export_tree
@@ -176,7 +210,7 @@ def export(
 def mini(
     recipe: RecipeName = "weights",
     overrides: Overrides = None,
-    store: StoreUrl = _STORE,
+    store: StoreUrl = DEFAULT_STORE,
     out: Annotated[Path | None, typer.Option("--out", help="default: where the embedded weights live")] = None,
 ) -> None:
     """Train the miniature teacher and CLIP from scratch and put them where the embedded ones live."""

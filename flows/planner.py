@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pydantic import JsonValue
 
 from flows import sources
 from flows.algorithm import instaflow
+from flows.extent import Extent, done, expected, work_of
 from flows.stages import Stage, stage_of
-from infra.artifact import Draft, Source
+from infra.artifact import Artifact, ArtifactMissing, Draft, Source
+from infra.errors import UserError
 from infra.fingerprint import SHORT
+from infra.manifest import Manifest
 from infra.recipe import Recipe, Section
+from infra.redo import why_redo
 from infra.runs import Ref, changed_fields, read_ref
-from infra.store import Store
+from infra.store import Store, StoreError
 from tasks.stage import find_cached, named_files, stage_fingerprint
 
-_CHECKPOINT = re.compile(r"/checkpoints/step-(\d+)")
+_LOOK_AT = 8  # earlier artifacts of a stage to take an expectation from, where the recipe has none of its own
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One line of a plan. `fingerprint` is None while it depends on a stage that has yet to run."""
+    """One line of a plan. `fingerprint` is None while it depends on a stage that has yet to run.
+
+    `done` of `total` units or steps are there. The expectations are None where no earlier run allows one: the time
+    still to go, and the size of the artifact when it is finished.
+    """
 
     id: str
     stage: str
     state: Literal["cached", "resume", "run"]
     reason: str
+    done: int
+    total: int
+    unit: str
     fingerprint: str | None = None
     artifact: str | None = None
+    expected_seconds: float | None = None
+    expected_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ Handle = Source | Pending
 
 def plan(recipe: Recipe, store: Store) -> list[Planned]:
     """Every stage in the order it would run. Raises UserError for inputs that are not there."""
-    planner = Planner(store, recipe.name)
+    planner = Planner(store, recipe)
     instaflow(recipe, planner)
     return planner.stages
 
@@ -56,7 +68,7 @@ class Planner:
     """The algorithm's `Do` that does nothing and notes what would be done."""
 
     store: Store
-    recipe_name: str
+    recipe: Recipe
     stages: list[Planned] = field(default_factory=list)
 
     def given(self, tree: str, path: str) -> Handle:
@@ -65,35 +77,68 @@ class Planner:
 
     def __call__(self, stage_id: str, config: Section, /, **inputs: Handle | None) -> Handle:
         stage = stage_of(stage_id)
+        named_files(config)  # raises now for a missing file, also where the stage waits for days of others
         pending = {role: handle for role, handle in inputs.items() if isinstance(handle, Pending)}
         ready = {role: one for role, one in inputs.items() if one is not None and not isinstance(one, Pending)}
         reasons = self._changes(stage_id, config, ready, pending)
+        work = work_of(config, ready.keys() | pending.keys(), self.recipe)
         if pending:
             waits = f"waits for {', '.join(handle.stage_id for handle in pending.values())}"
-            self.stages.append(Planned(stage_id, stage.name, "run", "; ".join([*reasons, waits])))
+            line = Planned(stage_id, stage.name, "run", "; ".join([*reasons, waits]), 0, work.total, work.unit)
+            self.stages.append(self._with_expectation(line, config, work))
             return Pending(stage_id)
-        return self._decided(stage_id, stage, config, ready, reasons)
+        return self._decided(stage_id, stage, config, ready, reasons, work)
 
     def _decided(
-        self, stage_id: str, stage: Stage, config: Section, inputs: Mapping[str, Source], reasons: list[str]
+        self,
+        stage_id: str,
+        stage: Stage,
+        config: Section,
+        inputs: Mapping[str, Source],
+        reasons: list[str],
+        work: Extent,
     ) -> Handle:
         """The line of a stage all of whose inputs are there."""
         identity = stage_fingerprint(stage.name, stage.version, config, inputs)
         cached = find_cached(stage.name, stage.version, config, inputs, self.store)
         if cached is not None:
             reason = "; ".join([*reasons, "made before"]) if reasons else "nothing changed"
-            self.stages.append(Planned(stage_id, stage.name, "cached", reason, identity, cached.uri))
+            count = (work.total, work.total, work.unit)
+            self.stages.append(Planned(stage_id, stage.name, "cached", reason, *count, identity, cached.uri))
             return cached
-        begun = _begun(self.store, stage, identity)
-        reason = "; ".join([*begun, *(reasons or [self._gone(stage_id, identity)])])
-        self.stages.append(Planned(stage_id, stage.name, "resume" if begun else "run", reason, identity))
+        there = done(Draft(self.store, stage.name, identity), config, work)
+        reason = "; ".join(reasons or [self._gone(stage_id, stage, identity)])
+        state: Literal["resume", "run"] = "resume" if there else "run"
+        line = Planned(stage_id, stage.name, state, reason, there, work.total, work.unit, identity)
+        self.stages.append(self._with_expectation(line, config, work))
         return Pending(stage_id)
+
+    def _with_expectation(self, line: Planned, config: Section, work: Extent) -> Planned:
+        earlier = self._earlier(line.id, line.stage, config)
+        found = expected(config, work, earlier) if earlier else None
+        if found is None:
+            return line
+        left = 1 - line.done / line.total
+        return replace(line, expected_seconds=found.seconds * left, expected_bytes=found.bytes)
+
+    def _earlier(self, stage_id: str, stage: str, config: Section) -> Manifest | None:
+        """What the recipe's last run made of the stage, or else the one most like it in this store."""
+        last = read_ref(self.store, self.recipe.name, stage_id)
+        if last and (own := _manifest(self.store, last.artifact)):
+            return own
+        found = [_manifest(self.store, f"{stage}/{name}") for name in self.store.folders(stage)[:_LOOK_AT]]
+        fields = config.model_dump(mode="json").items()
+
+        def likeness(one: Manifest) -> tuple[int, str]:
+            return sum(one.config.get(name) == value for name, value in fields), one.finished_at
+
+        return max(filter(None, found), key=likeness, default=None)
 
     def _changes(
         self, stage_id: str, config: Section, ready: Mapping[str, Source], pending: Mapping[str, Pending]
     ) -> list[str]:
         """What differs from the recipe's last run, as far as it is known."""
-        last = read_ref(self.store, self.recipe_name, stage_id)
+        last = read_ref(self.store, self.recipe.name, stage_id)
         if last is None:
             return ["first run of this recipe"]
         fields = changed_fields(_keyed(last.config), _keyed(config.identity()))
@@ -103,8 +148,12 @@ class Planner:
             *_changed_inputs(last, digests, pending),
         ]
 
-    def _gone(self, stage_id: str, identity: str) -> str:
-        last = read_ref(self.store, self.recipe_name, stage_id)
+    def _gone(self, stage_id: str, stage: Stage, identity: str) -> str:
+        try:
+            return why_redo(Artifact.open(self.store, stage.name, identity)) or "another run has just finished it"
+        except ArtifactMissing:
+            pass
+        last = read_ref(self.store, self.recipe.name, stage_id)
         same = last is not None and last.artifact.endswith(identity[:SHORT])
         return "its artifact is gone from the store" if same else "the stage has a new version"
 
@@ -116,13 +165,14 @@ def _changed_inputs(last: Ref, digests: Mapping[str, str], pending: Mapping[str,
             yield f"input {role}: {_short(before)} -> {_short(after)}"
 
 
-def _begun(store: Store, stage: Stage, identity: str) -> list[str]:
-    """What an interrupted run of exactly this left behind: units and the last checkpoint."""
-    draft = Draft(store, stage.name, identity)
-    units = len(draft.units())
-    steps = [int(found[1]) for path in store.list(draft.base) if (found := _CHECKPOINT.search(path))]
-    done = [f"{units} units are there"] if units else []
-    return done + ([f"there is a checkpoint at step {max(steps)}"] if steps else [])
+def _manifest(store: Store, base: str) -> Manifest | None:
+    stage, _, name = base.partition("/")
+    try:
+        return Artifact.open(store, stage, name).manifest
+    except StoreError:
+        raise
+    except UserError:  # not finished, or damaged: it says nothing
+        return None
 
 
 def _keyed(value: JsonValue | Mapping[str, JsonValue]) -> dict[str, JsonValue]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flows.sources import given
 from infra.artifact import Artifact, Source
 from infra.errors import UserError
+from infra.manifest import Manifest
 from infra.recipe import Recipe
 from infra.runs import read_ref
 from infra.store import Store
@@ -104,5 +105,13 @@ def embed(store: Store, artifacts: Mapping[str, str], weights: Path) -> Path:
         artifact = Artifact.find(store, uri)
         shutil.rmtree(weights / name, ignore_errors=True)
         export_tree(artifact, weights / name)
-        (weights / f"{name}.manifest.json").write_bytes(artifact.manifest.to_bytes())
+        (weights / f"{name}.manifest.json").write_bytes(_anonymous(artifact.manifest).to_bytes())
     return weights
+
+
+def _anonymous(manifest: Manifest) -> Manifest:
+    """The manifest for a folder that is given away: without host, platform and the store's address."""
+    inputs = [record.model_copy(update={"uri": "/".join(record.uri.split("/")[-2:])}) for record in manifest.inputs]
+    private = ("host", "platform")
+    environment = {name: value for name, value in manifest.environment.items() if name not in private}
+    return manifest.model_copy(update={"inputs": inputs, "environment": environment})

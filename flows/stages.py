@@ -21,7 +21,7 @@ class Stage:
 
 _TABLE = (
     Stage("world", 1, "tasks.world:make_world", World, "render the miniature caption set"),
-    Stage("teacher", 1, "tasks.teacher:train_teacher", TrainTeacher, "train the small diffusion teacher"),
+    Stage("teacher", 2, "tasks.teacher:train_teacher", TrainTeacher, "train the small diffusion teacher"),
     Stage("clip", 1, "tasks.clip:train_clip", TrainClip, "train the small CLIP"),
     Stage("prompts", 1, "tasks.prompts:make_prompts", PromptsJob, "sample the prompts"),
     Stage("pairs", 1, "tasks.pairs:make_pairs", PairsJob, "solve noise to latent with the teacher"),

@@ -15,6 +15,13 @@ from tasks import progress
 
 LINE_EVERY_S = 10.0
 BAR_AFTER_S = 2.0
+_WIDE = 10_000  # columns
+
+
+def results() -> Console:
+    """The console of results, on stdout: as wide as need be where nobody looks on, so that nothing is cut."""
+    screen = Console(highlight=False, markup=False)
+    return screen if screen.is_terminal else Console(highlight=False, markup=False, width=_WIDE)
 
 
 def console() -> Console:

@@ -24,6 +24,7 @@ from infra.environment import environment, utc_now
 from infra.errors import UserError
 from infra.fingerprint import SHORT, digest_of_hashes, sha256_bytes, sha256_file, tree_digest, tree_files
 from infra.manifest import FileRecord, InputRecord, Manifest, Metric, UnitRecord
+from infra.redo import REDO, why_redo
 from infra.store import Store
 
 MANIFEST = "manifest.json"
@@ -69,6 +70,11 @@ class Folder:
         return self.path if name in ("", self._name) else self.path / name
 
 
+def base_of(stage: str, fingerprint: str) -> str:
+    """The folder of an artifact in its store."""
+    return f"{stage}/{fingerprint[:SHORT]}"
+
+
 class Artifact:
     """A committed artifact: everything in its manifest is in the store."""
 
@@ -84,7 +90,7 @@ class Artifact:
 
         Raises ArtifactMissing if there is none, UserError if it is damaged, StoreError if the store fails.
         """
-        base = f"{stage}/{fingerprint[:SHORT]}"
+        base = base_of(stage, fingerprint)
         path = f"{base}/{MANIFEST}"
         try:
             data = store.read(path)
@@ -146,7 +152,7 @@ class Draft:
 
     def __init__(self, store: Store, stage: str, fingerprint: str) -> None:
         self.store, self.stage, self.fingerprint = store, stage, fingerprint
-        self.base = f"{stage}/{fingerprint[:SHORT]}"
+        self.base = base_of(stage, fingerprint)
         self._folder: Path | None = None
         self._clean: weakref.finalize[[str, bool], Draft] | None = None
 
@@ -173,13 +179,20 @@ class Draft:
     def units(self) -> dict[str, UnitRecord]:
         """Committed units by id, sorted; one with a blob missing or of another size is left out."""
         sizes = self.store.sizes(self.base)
-        found = {}
-        for path in sizes:
-            if path.startswith(f"{self.base}/units/") and path.endswith(".json"):
-                record = self._read_unit(path)
-                if record and all(sizes.get(f"{self.base}/{at.path}") == at.bytes for at in record.files):
-                    found[record.unit] = record
-        return dict(sorted(found.items()))
+
+        def whole(unit: UnitRecord) -> bool:
+            return all(sizes.get(f"{self.base}/{file.path}") == file.bytes for file in unit.files)
+
+        return {name: unit for name, unit in self._recorded(sizes).items() if whole(unit)}
+
+    def recorded(self) -> dict[str, UnitRecord]:
+        """Units that have a record, by id, sorted, whatever has become of their blobs."""
+        return self._recorded(self.store.list(f"{self.base}/units"))
+
+    def _recorded(self, paths: Iterable[str]) -> dict[str, UnitRecord]:
+        names = [path for path in paths if path.startswith(f"{self.base}/units/") and path.endswith(".json")]
+        found = [unit for path in names if (unit := self._read_unit(path))]
+        return {unit.unit: unit for unit in sorted(found, key=lambda unit: unit.unit)}
 
     def _read_unit(self, path: str) -> UnitRecord | None:
         try:
@@ -235,7 +248,10 @@ class Draft:
         seeds: Mapping[str, int],
         started_at: str,
     ) -> Artifact:
-        """Write the manifest over all committed units, then drop the checkpoints. Raises StoreError."""
+        """Write the manifest over all committed units, then drop checkpoints and redo mark. Raises StoreError.
+
+        What another run of the same fingerprint has finished meanwhile stays, unless it is to be redone.
+        """
         units = self.units().values()
         finished_at = utc_now()
         wall = (datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)).total_seconds()
@@ -255,11 +271,25 @@ class Draft:
             finished_at=finished_at,
             seconds=max(wall, sum(unit.seconds for unit in units)),
         )
-        self.store.write(f"{self.base}/{MANIFEST}", manifest.to_bytes())
-        for path in self.store.list(f"{self.base}/checkpoints"):
+        made = self._put(manifest)
+        for path in [*self.store.list(f"{self.base}/checkpoints"), f"{self.base}/{REDO}"]:
             self.store.delete(path)
         self.close()
-        return Artifact(self.store, self.base, manifest)
+        return made
+
+    def _put(self, manifest: Manifest) -> Artifact:
+        """Write the manifest unless another run has finished a sound artifact first: then that is the result."""
+        path = f"{self.base}/{MANIFEST}"
+        made = Artifact(self.store, self.base, manifest)
+        if self.store.create(path, manifest.to_bytes()):
+            return made
+        first = Artifact.open(self.store, self.stage, self.fingerprint)
+        if why_redo(first) is not None:
+            self.store.write(path, manifest.to_bytes())
+            return made
+        if first.digest != made.digest:
+            _log.warning("%s: another run was first, with other bytes; its result is kept", first.uri)
+        return first
 
 
 def _tree(files: Iterable[FileRecord], name: str, where: str, fetch: Callable[[FileRecord], Path]) -> Path:
@@ -301,19 +331,26 @@ def _fetch(store: Store, base: str, record: FileRecord) -> Path:
     path = f"{base}/{record.path}"
     local = store.local_path(path) or _cached(store, path, record)
     if not local.is_file():
-        raise UserError(f"{store.url}/{path}: the file is missing. {_remedy(store, base)}")
+        raise UserError(
+            f"{store.url}/{path}: the file is missing. Run the stage again: only what is missing is redone."
+        )
     found = _sha256_once(local, record.sha256)
     if found != record.sha256:
         raise UserError(
             f"{store.url}/{path}: the file is damaged: expected sha256 {record.sha256}, found {found}."
-            f" Delete it. {_remedy(store, base)}"
+            f" Say `instaflow artifacts verify {base} --store {store.url}` and run the stage again: only the unit it"
+            " belongs to is redone."
         )
     return local
 
 
+def cache_folder() -> Path:
+    """Where files of remote stores are kept: $INSTAFLOW_CACHE, else ~/.cache/instaflow."""
+    return Path(os.environ.get("INSTAFLOW_CACHE") or Path.home() / ".cache" / "instaflow")
+
+
 def _cached(store: Store, path: str, record: FileRecord) -> Path:
-    root = Path(os.environ.get("INSTAFLOW_CACHE") or Path.home() / ".cache" / "instaflow")
-    local = root / sha256_bytes(store.url.encode())[:SHORT] / path
+    local = cache_folder() / sha256_bytes(store.url.encode())[:SHORT] / path
     if not local.is_file() or _sha256_once(local, record.sha256) != record.sha256:
         try:
             store.download(path, local)
@@ -329,7 +366,3 @@ def _sha256_once(path: Path, expected: str) -> str:
     if found == expected:
         _verified.add((path, expected))
     return found
-
-
-def _remedy(store: Store, base: str) -> str:
-    return f"Delete {store.url}/{base}/{MANIFEST} and run the stage again: only what is missing is redone."

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from pydantic_core import ErrorDetails
 
 from infra.errors import UserError
-from infra.yaml_file import parse_yaml, read_mapping, shown
+from infra.extends import EXTENDS, Named, read_layers
+from infra.yaml_file import parse_yaml, shown
 
 ASIDE: dict[str, JsonValue] = {"identity": False}  # json_schema_extra of a field that does not affect the output
 
@@ -263,7 +264,7 @@ class Clip(Section):
 class Evaluate(Section):
     """The evaluation protocol."""
 
-    num_images: Count = Field(default=1000, description="captions, and so pictures, per model and number of steps")
+    num_images: int = Field(default=1000, ge=2, description="captions, and so pictures, per model and number of steps")
     steps: Counts = Field(
         default=(1, 2, 4, 8, 25),
         description="numbers of solver steps to evaluate the 2-RF and the teacher at",
@@ -358,13 +359,14 @@ class Recipe(Section):
         return self.model_copy(update={**shifted, "seed": 0})
 
 
-def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file, then apply `a.b=value` overrides (values are YAML).
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), named: Named | None = None) -> Recipe:
+    """Read a recipe file and what it extends, then apply `a.b=value` overrides (values are YAML).
 
-    Raises UserError naming file or override, dotted field, value and what was expected.
+    `named` gives the file of a bundled recipe, for `extends: mini`. Raises UserError naming file or override,
+    dotted field, value and what was expected.
     """
-    path = Path(path_or_name)
-    recipe = parse_recipe(read_mapping(path), str(path))
+    layers = read_layers(Path(path), named)
+    recipe = _validated(layers.data, layers.where)
     return apply_overrides(recipe, overrides) if overrides else recipe
 
 
@@ -440,7 +442,7 @@ def _explained(detail: ErrorDetails, where: Callable[[tuple[str, ...]], str]) ->
 
 def _nearest(location: tuple[str, ...]) -> str:
     section = _section_at(location[:-1])
-    keys = [*section.model_fields] if section else []
+    keys = [*section.model_fields, *([EXTENDS] if section is Recipe else [])] if section else []
     near = difflib.get_close_matches(location[-1], keys, n=1, cutoff=0.5)
     prefix = "".join(f"{part}." for part in location[:-1])
     return f"Did you mean {prefix}{near[0]}?" if near else f"Valid keys here: {', '.join(keys)}."

@@ -24,6 +24,12 @@ class Ref(Record):
     inputs: dict[str, str] = Field(description="digest of each input by role")
 
 
+class Begun(Record):
+    """What the last run of a recipe set out to make of one stage: its units are wanted, finished or not."""
+
+    artifact: str = Field(description="stage/fingerprint")
+
+
 class StageRun(Record):
     """One stage within a run."""
 
@@ -49,6 +55,11 @@ class RunRecord(Record):
 def write_ref(store: Store, recipe: str, stage_id: str, ref: Ref) -> None:
     """Remember what `recipe` made of `stage_id`."""
     store.write(_ref_path(recipe, stage_id), ref.to_bytes())
+
+
+def write_begun(store: Store, recipe: str, stage_id: str, artifact: str) -> None:
+    """Remember what `recipe` is about to make of `stage_id`."""
+    store.write(f"begun/{recipe}/{stage_id}.json", Begun(artifact=artifact).to_bytes())
 
 
 def read_ref(store: Store, recipe: str, stage_id: str) -> Ref | None:

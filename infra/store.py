@@ -1,4 +1,4 @@
-"""Where bytes live: a local folder or any fsspec URL, behind ten small methods.
+"""Where bytes live: a local folder or any fsspec URL, behind a dozen small methods.
 
 Two promises carry the commit protocol: a write is whole or not there, and "not there" is never said for any
 other reason than absence. Every other failure of a store is a StoreError.
@@ -6,15 +6,17 @@ other reason than absence. Every other failure of a store is a StoreError.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from infra.errors import UserError
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 Names: TypeAlias = list[str]  # inside Store the word `list` is a method
+Put: TypeAlias = Callable[[Path, Path], object]  # gives a temporary file its name: os.replace, or os.link to create
 _TEMPORARY = ".tmp-"
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # said by file systems without hard links
 _S3 = {"s3", "s3a"}
+_CREATES = _S3 | {"gs", "gcs", "memory"}  # can be asked to put a file only if there is none
 _FLAT = _S3 | {"gs", "gcs", "abfs", "abfss", "az", "memory"}  # no directories to be made before a write
 
 
@@ -72,6 +77,10 @@ class Store(ABC):
         """Put a small file, whole or not at all, replacing what was there."""
 
     @abstractmethod
+    def create(self, path: str, data: bytes) -> bool:
+        """Put a small file if none is there; whether it was put. A store that knows no such thing replaces: True."""
+
+    @abstractmethod
     def upload(self, local: Path, path: str) -> None:
         """Put a local file, whole or not at all, replacing what was there."""
 
@@ -82,6 +91,18 @@ class Store(ABC):
     @abstractmethod
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """Bytes of every file below the folder `prefix`, by path relative to the store, sorted."""
+
+    @abstractmethod
+    def modified(self, prefix: str = "") -> dict[str, datetime]:
+        """When each file below the folder `prefix` was written; a file whose store does not say so is left out."""
+
+    @abstractmethod
+    def leftovers(self) -> dict[str, datetime]:
+        """What writers that were killed left and no listing shows (temporary files, multipart uploads): since when."""
+
+    @abstractmethod
+    def drop_leftover(self, name: str) -> None:
+        """Remove one of `leftovers`; nothing happens when it is gone."""
 
     @abstractmethod
     def folders(self, prefix: str = "") -> Names:
@@ -141,6 +162,19 @@ class LocalStore(Store):
     def write(self, path: str, data: bytes) -> None:
         self._place(path, lambda temporary: temporary.write_bytes(data))
 
+    def create(self, path: str, data: bytes) -> bool:
+        try:
+            self._place(path, lambda temporary: temporary.write_bytes(data), os.link)
+        except StoreError as error:
+            reason = error.__cause__
+            if isinstance(reason, FileExistsError):
+                return False
+            if isinstance(reason, OSError) and reason.errno in _NO_LINKS:
+                self.write(path, data)
+                return True
+            raise
+        return True
+
     def upload(self, local: Path, path: str) -> None:
         self._place(path, lambda temporary: shutil.copyfile(local, temporary))
 
@@ -148,9 +182,14 @@ class LocalStore(Store):
         with self._reading(path):
             _whole(local, lambda temporary: shutil.copyfile(self._path(path), temporary))
 
-    def _place(self, path: str, fill: Callable[[Path], object]) -> None:
+    def _place(self, path: str, fill: Callable[[Path], object], put: Put | None = None) -> None:
+        with self._writing(path):
+            _whole(self._path(path), fill, put)
+
+    @contextmanager
+    def _writing(self, path: str) -> Iterator[None]:
         try:
-            _whole(self._path(path), fill)
+            yield
         except OSError as error:
             raise StoreError(
                 f"store {self.url}: cannot write {path}: {_reason(error)}."
@@ -159,7 +198,20 @@ class LocalStore(Store):
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         with self._reading(prefix):
-            return dict(sorted(_walk_local(self._path(prefix), prefix)))
+            return {name: info.st_size for name, info in _files(self._path(prefix), prefix)}
+
+    def modified(self, prefix: str = "") -> dict[str, datetime]:
+        with self._reading(prefix):
+            return {name: _time(info.st_mtime) for name, info in _files(self._path(prefix), prefix)}
+
+    def leftovers(self) -> dict[str, datetime]:
+        with self._reading(""):
+            found = _walk_local(self._root, "")
+            return {name: _time(info.st_mtime) for name, info in found if _is_temporary(name)}
+
+    def drop_leftover(self, name: str) -> None:
+        assert _is_temporary(name), name
+        self.delete(name)
 
     def folders(self, prefix: str = "") -> Names:
         with self._reading(prefix):
@@ -187,29 +239,41 @@ class LocalStore(Store):
             ) from error
 
 
-def _walk_local(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
+def _files(folder: Path, prefix: str) -> list[tuple[str, os.stat_result]]:
+    return sorted((name, info) for name, info in _walk_local(folder, prefix) if not _is_temporary(name))
+
+
+def _walk_local(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        entries = [*os.scandir(folder)]
     except FileNotFoundError:
         return
     for entry in entries:
         name = f"{prefix.rstrip('/')}/{entry.name}".lstrip("/")
         if entry.is_dir():
             yield from _walk_local(folder / entry.name, name)
-        elif not entry.name.startswith(_TEMPORARY):
+        else:
             try:
-                yield name, entry.stat().st_size
+                yield name, entry.stat()
             except FileNotFoundError:  # another process swept it between the listing and this line
                 continue
 
 
-def _whole(target: Path, fill: Callable[[Path], object]) -> None:
+def _is_temporary(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(_TEMPORARY)
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _whole(target: Path, fill: Callable[[Path], object], put: Put | None = None) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
     try:
         fill(temporary)
         _sync(temporary)
-        os.replace(temporary, target)
+        (put or os.replace)(temporary, target)
         _sync(target.parent)  # else a power loss may forget the new name
     finally:
         temporary.unlink(missing_ok=True)
@@ -284,28 +348,79 @@ class RemoteStore(Store):
     def write(self, path: str, data: bytes) -> None:
         self._writing(path, lambda: self._fs.pipe_file(self._path(path), data))
 
+    def create(self, path: str, data: bytes) -> bool:
+        try:
+            # not mode="create" everywhere: backends that do not know it take it for one of their own options
+            mode = {"mode": "create"} if self._protocol in _CREATES else {}
+            self._writing(path, lambda: self._fs.pipe_file(self._path(path), data, **mode))
+        except StoreError as error:
+            if isinstance(error.__cause__, FileExistsError):
+                return False
+            raise
+        return True
+
     def upload(self, local: Path, path: str) -> None:
         self._writing(path, lambda: self._fs.put_file(str(local), self._path(path)))
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
+        return {name: int(info["size"]) for name, info in self._files(prefix)}
+
+    def modified(self, prefix: str = "") -> dict[str, datetime]:
+        times = {name: _last_modified(info) for name, info in self._files(prefix)}
+        return {name: time for name, time in times.items() if time is not None}
+
+    def _files(self, prefix: str) -> list[tuple[str, dict[str, Any]]]:
         try:
             found = self._reading(prefix, lambda: [*self._walk(self._path(prefix))])
         except FileNotFoundError:
-            return {}
+            return []
         root = len(self._path("")) + 1
-        return dict(sorted((name[root:], size) for name, size in found))
+        return sorted(((info["name"][root:], info) for info in found), key=lambda pair: pair[0])
 
-    def _walk(self, folder: str) -> Iterator[tuple[str, int]]:
+    def _walk(self, folder: str) -> Iterator[dict[str, Any]]:
         # not fs.walk: below the first level it drops every error as if the folder were empty
         if self._protocol in _S3:
-            for name, info in self._fs.find(folder, detail=True).items():
-                yield name, int(info["size"])
+            yield from self._fs.find(folder, detail=True).values()
             return
         for info in self._fs.ls(folder, detail=True):
             if info["type"] == "directory":
                 yield from self._walk(info["name"])
             else:
-                yield info["name"], int(info["size"])
+                yield info
+
+    def leftovers(self) -> dict[str, datetime]:
+        if self._protocol not in _S3:
+            return {}
+        try:
+            pages = self._reading("", lambda: [*self._uploads()])
+        except FileNotFoundError:  # rclone says NoSuchUpload when there are none
+            return {}
+        return {
+            f"{upload['Key']}?uploadId={upload['UploadId']}": upload["Initiated"]
+            for page in pages
+            for upload in page.get("Uploads", [])
+        }
+
+    def _uploads(self) -> Iterator[dict[str, Any]]:
+        """Pages of the multipart uploads below the store's root that were neither completed nor aborted."""
+        bucket, _, prefix = self._path("").partition("/")
+        place = {"Bucket": bucket, **({"Prefix": f"{prefix}/"} if prefix else {})}
+        page: dict[str, Any] = {"IsTruncated": True}
+        while page.get("IsTruncated"):
+            after = {name: page[f"Next{name}"] for name in ("KeyMarker", "UploadIdMarker") if f"Next{name}" in page}
+            page = self._fs.call_s3("list_multipart_uploads", **place, **after)
+            yield page
+
+    def drop_leftover(self, name: str) -> None:
+        assert self._protocol in _S3, name
+        key, _, upload = name.rpartition("?uploadId=")
+        bucket = self._path("").partition("/")[0]
+        try:
+            self._reading(
+                key, lambda: self._fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
+            )
+        except FileNotFoundError:
+            return
 
     def folders(self, prefix: str = "") -> Names:
         try:
@@ -355,6 +470,19 @@ class RemoteStore(Store):
             " Check that the store is up and exists and that your credentials allow this; what is committed"
             " is kept, so the same command goes on from there."
         )
+
+
+def _last_modified(info: Mapping[str, Any]) -> datetime | None:
+    """When a file was written, by whatever name and form its backend says that; None if it does not."""
+    for name in ("LastModified", "last_modified", "mtime", "updated", "modified", "created"):
+        value = info.get(name)
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
+            return value if value.tzinfo else value.replace(tzinfo=UTC)
+        if isinstance(value, (int, float)):
+            return _time(value)
+    return None
 
 
 def _failures(protocol: str) -> tuple[type[Exception], ...]:

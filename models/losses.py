@@ -15,6 +15,9 @@ Distance = Literal["l2", "huber"]
 U_SHAPE = 4.0
 """Steepness a of the density exp(a sigma) + exp(a (1 - sigma)) (2-RF++, Lee et al. 2024, section 4.1)."""
 
+MAX_WEIGHT = 50.0
+"""Largest weight of a noise level in the teacher's loss, reached at alpha^2 = .02."""
+
 HUBER_SCALE = 0.00054
 """c = .00054 sqrt(d) of the pseudo-Huber loss (2-RF++, after improved consistency training)."""
 
@@ -59,7 +62,17 @@ def one_step(velocity: Velocity, noise: Tensor, text: Tensor) -> Tensor:
 def epsilon_loss(
     network: Network, alphas_cumprod: Tensor, latent: Tensor, noise: Tensor, timestep: Tensor, text: Tensor
 ) -> Tensor:
-    """The teacher's loss || epsilon - network(alpha latent + s epsilon) ||^2; timestep [B] of the table."""
-    alpha_bar = alphas_cumprod[timestep].view(-1, 1, 1, 1)
-    noisy = alpha_bar.sqrt() * latent + (1 - alpha_bar).sqrt() * noise
-    return squared(network(noisy, timestep.float(), text) - noise).mean()
+    """The teacher's loss w || epsilon - network(alpha latent + s epsilon) ||^2; timestep [B] of the table.
+
+    w = min(1 / alpha^2, 50) over its mean: the loss of v-prediction (Salimans and Ho 2022), cut where it explodes. With
+    w = 1 the highest noise levels, which decide where things are, hardly count: a small teacher then draws the right
+    shape in the wrong place.
+    """
+    alpha_bar = alphas_cumprod[timestep]
+    alpha, s = alpha_bar.sqrt().view(-1, 1, 1, 1), (1 - alpha_bar).sqrt().view(-1, 1, 1, 1)
+    error = squared(network(alpha * latent + s * noise, timestep.float(), text) - noise)
+    return (_layout_weight(alpha_bar) * error).mean() / _layout_weight(alphas_cumprod).mean()
+
+
+def _layout_weight(alpha_bar: Tensor) -> Tensor:
+    return (1 / alpha_bar).clamp(max=MAX_WEIGHT)

@@ -36,7 +36,7 @@ def read_captions(path: Path) -> list[Caption]:
             if known is None or annotation["id"] < known[0]:
                 first[annotation["image_id"]] = (annotation["id"], annotation["caption"])
         captions = [Caption(image_id, names[image_id], first[image_id][1].strip()) for image_id in sorted(first)]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: not the COCO captions schema ({type(error).__name__}: {error}); expected "
             "images: [{id, file_name}] and annotations: [{id, image_id, caption}]"
@@ -60,16 +60,22 @@ def _load(path: Path) -> Any:
 def read_image(path: Path, size: int | None = None) -> Tensor:
     """A picture as uint8 [3, H, W]; with ``size``: centre crop on the long edge, PIL Lanczos (COCO 2014-30k protocol).
 
-    Raises UserError for a missing file.
+    Raises UserError for a missing file and for one that is no picture.
     """
     if not path.is_file():
         raise UserError(
             f"{path}: no such picture; expected the images of the captions file there (recipe: coco.images)"
         )
-    picture = Image.open(path).convert("RGB")
+    try:
+        picture = Image.open(path).convert("RGB")
+    except OSError as error:  # unknown format, or cut short
+        raise UserError(
+            f"{path}: broken picture: {error}; expected a whole image file (recipe: coco.images)"
+        ) from error
     if size is not None and picture.size != (size, size):
         edge = min(picture.size)
         left, top = (picture.width - edge) // 2, (picture.height - edge) // 2
-        box = (left, top, left + edge, top + edge)
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS, box=box)
+        # Cut first: resize(box=...) would let the filter see what lies beyond the cut.
+        picture = picture.crop((left, top, left + edge, top + edge))
+        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)

@@ -98,16 +98,7 @@ def _train(
 ) -> list[CurvePoint]:
     name = f"phase-{number}-{phase.loss}"
     seed, velocity = derive_seed(config.seed, "distill", name), model.velocity()
-    plan = FitPlan(
-        steps=phase.steps,
-        learning_rate=phase.learning_rate,
-        warmup_steps=config.warmup_steps,
-        ema_decay=config.ema_decay,
-        gradient_clip=config.gradient_clip,
-        checkpoint_every_steps=config.checkpoint_every_steps,
-        decay=config.decay,
-        seed=seed,
-    )
+    plan = FitPlan.of(config, phase.steps, phase.learning_rate, seed)
 
     def loss(step: int) -> Tensor:
         noise, latent, prompts = pairs.batch(batch_ids(seed, step, phase.batch_size, len(pairs)))

@@ -1,26 +1,21 @@
 """Stage `evaluate`: every model at every number of steps, on the captions of a COCO split."""
 
+import functools
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import JsonValue
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from infra.artifact import Draft, Source
 from infra.errors import UserError
-from infra.fingerprint import sha256_file
-from infra.manifest import UnitRecord
 from infra.recipe import Performance
-from models.clip import load_clip
+from models.clip import Clip, load_clip
 from models.metrics import Features, Moments, frechet_distance, inception_features
 from models.mini.reader import load_reader
 from models.solvers import straightness
@@ -29,32 +24,15 @@ from tasks.coco import Caption, read_captions, read_image
 from tasks.jobs import EvaluateJob
 from tasks.load import load_model
 from tasks.measure import CONTACT_PICTURES, Cell, Judges, Sampled, sample, scores, seeds_of, speed
+from tasks.measured import Measured, Metrics, parquet_schema
 from tasks.order import sample_noise
 from tasks.progress import Progress
+from tasks.protocol import protocol
 from tasks.stage import StageResult
 
 ROLES = {"teacher": "teacher", "2-rf": "rectified", "student": "student", "direct": "direct"}
-FIELDS = (
-    "model",
-    "steps",
-    "guidance",
-    "solver",
-    "num_images",
-    "frechet_distance",
-    "frechet_distance_coco",
-    "clip_score",
-    "attribute_accuracy",
-    "straightness",
-    "distance_to_own_teacher",
-    "seconds_per_image",
-    "images_per_second",
-)
-"""The stable schema of a record; what does not apply is null."""
-
 PATHS = 4
 """Simulated latent paths kept for the report."""
-
-Record = dict[str, JsonValue]
 
 
 class Evaluation:
@@ -73,7 +51,9 @@ class Evaluation:
         self.annotations, self.images = coco / config.coco.annotations, coco / config.coco.images
         self.captions = read_captions(self.annotations)
         self.judges = _judges(config, inputs)
-        self.done, self.total = 0, (len(self.cells()) + 2) * config.num_images
+        self.real = [caption.file_name for caption in self.captions[: config.num_images]]
+        sampled = (len(self.cells()) + 1) * config.num_images
+        self.done, self.total = 0, len(self.real) + sampled + 2 * config.straightness_images
         self._models: dict[str, TextToImage] = {}
 
     def cells(self) -> list[Cell]:
@@ -117,10 +97,10 @@ class Evaluation:
         self.done += pictures
         self.progress(self.done, self.total, "images")
 
-    def unit(self, name: str, make: Callable[[], tuple[dict[str, Tensor], dict[str, float]]]) -> None:
-        """Commit a unit of tensors and numbers unless it is there."""
+    def unit(self, name: str, pictures: int, make: Callable[[], tuple[dict[str, Tensor], dict[str, float]]]) -> None:
+        """Commit a unit of tensors and numbers about so many pictures unless it is there."""
         if name in self.out.units():
-            return self.advance(self.config.num_images)
+            return self.advance(pictures)
         started = time.monotonic()
         tensors, metrics = make()
         path = self.out.workdir / f"{name}.safetensors"
@@ -128,7 +108,7 @@ class Evaluation:
         self.out.commit_unit(
             name,
             {path.name: path},
-            rows=self.config.num_images,
+            rows=pictures,
             seconds=time.monotonic() - started,
             metrics=metrics,
         )
@@ -143,13 +123,14 @@ def evaluate(
 ) -> StageResult:
     """Commit a unit per cell, then ``metrics.json``, ``metrics.parquet`` and the pictures and paths for the report."""
     run = Evaluation(config, inputs, out, perf, progress)
-    run.unit("coco", lambda: _real_pictures(run))
-    reference = run.cells()[0]
-    run.unit("reference", lambda: (run.sample(reference, half=1).moments.to_tensors(), {}))
+    run.unit("coco", len(run.real), lambda: _real_pictures(run))
+    reference, count = run.cells()[0], config.num_images
+    run.unit("reference", count, lambda: (run.sample(reference, half=1).moments.to_tensors(), {}))
     for cell in run.cells():
-        run.unit(cell.name, lambda cell=cell: _cell(run, cell))  # type: ignore[misc]
+        run.unit(cell.name, count, lambda cell=cell: _cell(run, cell))  # type: ignore[misc]
     for name in ("teacher", "2-rf"):
-        run.unit(f"straightness-{name}", lambda name=name: _straightness(run, name))  # type: ignore[misc]
+        make = functools.partial(_straightness, run, name)
+        run.unit(f"straightness-{name}", config.straightness_images, make)
     records = _records(run)
     _commit_results(run, records)
     return StageResult(metrics={"records": len(records)}, seeds={"evaluate": config.seed})
@@ -157,28 +138,29 @@ def evaluate(
 
 def _judges(config: EvaluateJob, inputs: Mapping[str, Source]) -> Judges:
     mini = inputs["clip"].folder("clip") if "clip" in inputs else None
+    architecture = str(mini) if config.clip.architecture == "mini" else config.clip.architecture
     try:
-        clip = load_clip(
-            str(mini) if config.clip.architecture == "mini" else config.clip.architecture, config.clip.weights
-        )
-        features: Features = (
-            load_clip(str(mini), None).image_features
-            if config.features == "mini"
-            else inception_features(Path(config.inception_weights or ""))
-        )
+        clip = load_clip(architecture, config.clip.weights)
+        features = _features(config, mini, clip)
     except FileNotFoundError as error:
         raise UserError(f"evaluate: {error}") from error
     return Judges(features, clip, config.clip.prompt_prefix, load_reader(mini) if mini else None)
+
+
+def _features(config: EvaluateJob, mini: Path | None, clip: Clip) -> Features | None:
+    if config.features == "inception":
+        return inception_features(Path(config.inception_weights or ""))
+    return None if config.clip.architecture == "mini" else load_clip(str(mini), None).image_features
 
 
 def _real_pictures(run: Evaluation) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Moments of the real pictures, cut and resized like the generated ones."""
     moments, size = Moments(), run.model("teacher").pixels_per_side
     batch = run.perf.sample_batch_size
-    names = [caption.file_name for caption in run.captions[: run.config.num_images]]
-    for start in range(0, len(names), batch):
-        pictures = torch.stack([read_image(run.images / name, size) for name in names[start : start + batch]])
-        moments.update(run.judges.features(pictures))
+    for start in range(0, len(run.real), batch):
+        names = run.real[start : start + batch]
+        pictures = torch.stack([read_image(run.images / name, size) for name in names])
+        moments.update(run.judges.look(pictures)[0])
         run.advance(len(pictures))
     return moments.to_tensors(), {}
 
@@ -213,87 +195,53 @@ def _straightness(run: Evaluation, name: str) -> tuple[dict[str, Tensor], dict[s
         text = model.encode([run.prompts()[i % config.num_images] for i in indices])
         s, path = straightness(velocity, noise, text, config.teacher_steps)
         values.append(s)
+        run.advance(len(noise))
         paths = torch.stack([x[:PATHS] for x in path], dim=1) if paths is None else paths
     assert paths is not None
     return {"paths": paths.float().cpu()}, {"straightness": float(torch.cat(values).mean())}
 
 
-def _records(run: Evaluation) -> list[Record]:
-    """One record per cell and one for the floor: the teacher against itself on two disjoint sets of pictures."""
+def _records(run: Evaluation) -> list[Measured]:
+    """One record per cell, after the floor: the teacher against itself on two disjoint sets of pictures."""
     units = run.out.units()
-    moments = {
-        name: Moments.from_tensors(run.tensors(name)) for name in [c.name for c in run.cells()] + ["reference", "coco"]
-    }
-    curved = {name: units[f"straightness-{name}"].metrics["straightness"] for name in ("teacher", "2-rf")}
+    names = [*(cell.name for cell in run.cells()), "reference", "coco"]
+    moments = {name: Moments.from_tensors(run.tensors(name)) for name in names}
+    straight = {name: units[f"straightness-{name}"].metrics["straightness"] for name in ("teacher", "2-rf")}
 
-    def record(cell: Cell, unit: UnitRecord, model: str) -> Record:
-        found: Record = dict.fromkeys(FIELDS)
-        found |= {"model": model, "steps": cell.steps, "guidance": cell.guidance, "solver": cell.solver}
-        found |= {"num_images": run.config.num_images, **unit.metrics}
-        found["frechet_distance"] = frechet_distance(moments[cell.name], moments["reference"])
-        found["frechet_distance_coco"] = frechet_distance(moments[cell.name], moments["coco"])
-        if cell.steps == run.config.teacher_steps:
-            found["straightness"] = curved.get(cell.model)
-        return found
+    def record(cell: Cell) -> Measured:
+        return Measured.model_validate(
+            {
+                "model": cell.model,
+                "steps": cell.steps,
+                "guidance": cell.guidance,
+                "solver": cell.solver,
+                "num_images": run.config.num_images,
+                "frechet_distance": frechet_distance(moments[cell.name], moments["reference"]),
+                "frechet_distance_coco": frechet_distance(moments[cell.name], moments["coco"]),
+                "straightness": straight.get(cell.model) if cell.steps == run.config.teacher_steps else None,
+                **units[cell.name].metrics,
+            }
+        )
 
-    teacher = run.cells()[0]
-    floor: Record = {**dict.fromkeys(FIELDS), **record(teacher, units[teacher.name], "floor")}
-    floor |= dict.fromkeys(("straightness", "distance_to_own_teacher", "seconds_per_image", "images_per_second"))
-    return [floor] + [record(cell, units[cell.name], cell.model) for cell in run.cells()]
+    records = [record(cell) for cell in run.cells()]
+    cost = ("straightness", "distance_to_own_teacher", "seconds_per_image", "images_per_second")
+    return [records[0].model_copy(update={"model": "floor", **dict.fromkeys(cost)}), *records]
 
 
-def _commit_results(run: Evaluation, records: list[Record]) -> None:
+def _commit_results(run: Evaluation, records: list[Measured]) -> None:
     """The tables (volatile: they hold timings) and what the report draws."""
     folder, cells = run.out.workdir, run.cells()
-    content = {"schema_version": 1, "protocol": _protocol(run), "records": records}
-    (folder / "metrics.json").write_text(json.dumps(content, indent=2) + "\n")
-    pq.write_table(pa.Table.from_pylist(records), folder / "metrics.parquet")
+    metrics = Metrics(
+        schema_version=1,
+        protocol=protocol(run.config, run.inputs, run.annotations, run.model("teacher")),
+        records=tuple(records),
+    )
+    (folder / "metrics.json").write_text(metrics.model_dump_json(indent=2) + "\n")
+    table = pa.Table.from_pylist([record.model_dump() for record in records], schema=parquet_schema())
+    pq.write_table(table, folder / "metrics.parquet")
     save_file({cell.name: run.tensors(cell.name)["contact"] for cell in cells}, folder / "contact.safetensors")
     (folder / "contact.json").write_text(json.dumps({"prompts": run.prompts()[:CONTACT_PICTURES]}, indent=2) + "\n")
     paths = {name: run.tensors(f"straightness-{name}")["paths"] for name in ("teacher", "2-rf")}
     save_file(paths, folder / "paths.safetensors")
     names = ("metrics.json", "metrics.parquet", "contact.safetensors", "contact.json", "paths.safetensors")
     run.out.commit_unit("results", {name: folder / name for name in names}, volatile=names[:2])
-
-
-def _protocol(run: Evaluation) -> dict[str, Any]:
-    """What stands beside every number (method, section 5)."""
-    config, teacher = run.config, run.model("teacher")
-    return {
-        "captions": {
-            "file": run.annotations.name,
-            "sha256": sha256_file(run.annotations),
-            "rule": "lowest annotation id per image",
-        },
-        "num_images": config.num_images,
-        "seeds": f"per image: sha256 of '{config.seed}/evaluate/<index>'",
-        "reference": f"teacher, {config.teacher_steps} steps, the next {config.num_images} captions, other seeds",
-        "reference_coco": "the captions' own pictures; PIL Lanczos, centre crop on the long edge",
-        "floor": "teacher against the reference: two disjoint sets of the teacher's own pictures",
-        "straightness": f"per element, guided, Euler {config.teacher_steps} steps, N {config.straightness_images}",
-        "distance_to_own_teacher": "mean squared per element of latents from the same noise; the student's teacher is "
-        f"the 2-RF at {config.teacher_steps} steps",
-        "dtype": str(teacher.pipeline.unet.dtype),
-        "autoencoder": type(teacher.pipeline.vae).__name__,
-        "pictures": "uint8, never JPEG",
-        "safety_checker": "off",
-        "size": teacher.pixels_per_side,
-        "features": config.features,
-        "features_digest": _digest(run, config.features == "mini", config.inception_weights),
-        "clip": {
-            "architecture": config.clip.architecture,
-            "prompt_prefix": config.clip.prompt_prefix,
-            "scale": "cosine x 1",
-            "digest": _digest(run, config.clip.architecture == "mini", config.clip.weights),
-        },
-        "versions": {name: version(name) for name in ("torch", "diffusers", "open_clip_torch", "torch-fidelity")},
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {_accelerator()}",
-    }
-
-
-def _digest(run: Evaluation, mini: bool, weights: str | None) -> str:
-    return run.inputs["clip"].digest if mini else sha256_file(Path(weights or ""))
-
-
-def _accelerator() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from infra.artifact import Draft
 from infra.checkpoint import Checkpoint, latest, save
 from infra.errors import UserError
+from infra.recipe import Distill, Reflow
 from tasks.progress import Progress
 
 LOG_EVERY_STEPS = 25
@@ -29,6 +30,20 @@ class FitPlan:
     checkpoint_every_steps: int
     decay: Literal["constant", "cosine"]
     seed: int
+
+    @classmethod
+    def of(cls, section: Reflow | Distill, steps: int, learning_rate: float, seed: int) -> "FitPlan":
+        """The plan of a recipe section that says how to train."""
+        return cls(
+            steps=steps,
+            learning_rate=learning_rate,
+            warmup_steps=section.warmup_steps,
+            ema_decay=section.ema_decay,
+            gradient_clip=section.gradient_clip,
+            checkpoint_every_steps=section.checkpoint_every_steps,
+            decay=section.decay,
+            seed=seed,
+        )
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step: linear warm-up, then constant or a half cosine to zero."""
@@ -79,13 +94,15 @@ class Fit:
             self._recent.clear()
 
     def _refuse_non_finite(self) -> None:
-        """Stop before the optimizer spreads a NaN; on a GPU only when the values are read anyway (no sync per step)."""
+        """Stop before the optimizer spreads a NaN; on a GPU only before a log or a checkpoint (no sync per step)."""
         values = self._recent[-1]
-        reads = values.device.type == "cpu" or (self.step + 1) % LOG_EVERY_STEPS == 0
+        done, plan = self.step + 1, self.plan
+        kept = done % plan.checkpoint_every_steps == 0 or done == plan.steps
+        reads = values.device.type == "cpu" or kept or done % LOG_EVERY_STEPS == 0
         if reads and not torch.stack(self._recent).isfinite().all():
             raise UserError(
                 f"training: loss or gradient is not finite at step {self.step} (learning rate "
-                f"{self.plan.learning_rate:g}). Lower learning_rate or use precision: fp32; Checkpoints are kept."
+                f"{self.plan.learning_rate:g}). Lower learning_rate or use precision: fp32. Checkpoints are kept."
             )
 
     @torch.no_grad()
@@ -128,7 +145,8 @@ class Fit:
             moments |= {key: moments[key].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
             self.optimizer.state[parameter] = moments
         self.curve = [CurvePoint(int(row[0]), *row[1:]) for row in saved["curve"].tolist()]
-        self._recent = list(saved["recent"])
+        device = next(iter(self.parameters.values())).device
+        self._recent = list(saved["recent"].to(device))
         self.step = checkpoint.step
 
 

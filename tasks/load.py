@@ -19,5 +19,5 @@ def load_folder(folder: Path, dtype: str = "fp32") -> TextToImage:
     """The model in a diffusers folder. Raises UserError when a component is missing or does not fit."""
     try:
         return TextToImage.load(folder, dtype)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"model: {error}") from error

@@ -11,7 +11,7 @@ from torch import Tensor
 from infra.recipe import Performance
 from models.clip import Clip, cosine
 from models.losses import squared
-from models.metrics import Moments
+from models.metrics import Features, Moments
 from models.mini.reader import AttributeReader, attribute_accuracy, read_attributes
 from models.text_to_image import TextToImage
 from tasks.order import derive_seed, sample_noise
@@ -37,12 +37,20 @@ class Cell:
 
 @dataclass(frozen=True)
 class Judges:
-    """The frozen networks that look at pictures; ``reader`` knows the miniature world only."""
+    """The frozen networks that look at pictures; ``reader`` knows the miniature world only.
 
-    features: Callable[[Tensor], Tensor]
+    ``features`` is what the Frechet distance sees, None for the CLIP's own image features.
+    """
+
+    features: Features | None
     clip: Clip
     prompt_prefix: str
     reader: AttributeReader | None
+
+    def look(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """The Frechet distance's features and the CLIP's image features of uint8 pictures, [B, D] each."""
+        image = self.clip.image_features(pictures)
+        return (self.features(pictures) if self.features else image), image
 
 
 @dataclass
@@ -77,9 +85,10 @@ def sample(
         noise = sample_noise(seeds[start : start + batch_size], model.latent_shape)
         latent = model.sample(noise, texts, cell.steps, cell.guidance, cell.solver)
         pictures = model.decode(latent)
-        moments.update(judges.features(pictures))
+        features, image = judges.look(pictures)
+        moments.update(features)
         captions = judges.clip.text_features([judges.prompt_prefix + text for text in texts])
-        scores += cosine(judges.clip.image_features(pictures), captions).tolist()
+        scores += cosine(image, captions).tolist()
         shown += read_attributes(judges.reader, pictures) if judges.reader else []
         latents.append(latent.half())
         contact += list(pictures[: max(0, CONTACT_PICTURES - len(contact))])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from infra.errors import UserError
@@ -42,6 +43,12 @@ class Measured(BaseModel):
         """A field's value; None when it is absent or not finite."""
         value = getattr(self, name)
         return float(value) if value is not None and math.isfinite(value) else None
+
+
+def parquet_schema() -> pa.Schema:
+    """The columns of `metrics.parquet`: typed also where every value is absent."""
+    types = {"model": pa.string(), "solver": pa.string(), "steps": pa.int64(), "num_images": pa.int64()}
+    return pa.schema([(name, types.get(name, pa.float64())) for name in Measured.model_fields])
 
 
 class Metrics(BaseModel):

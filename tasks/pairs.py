@@ -92,6 +92,7 @@ def _make_shard(
         name,
         {tar.name: tar, index.name: index, quarantine.name: quarantine},
         rows=len(rows),
+        blob_rows={tar.name: len(rows), index.name: len(rows), quarantine.name: len(rejected)},
         seconds=seconds,
         metrics=metrics,
     )
@@ -145,12 +146,12 @@ def _finish(names: list[str], out: Draft, config: PairsJob) -> StageResult:
     """Merge the shards' indexes into one, so that a reader opens one file; sum up what the shards counted."""
     units = out.units()
     shards = [units[name] for name in names]
-    for kind in ("index", "quarantine"):
-        if kind not in units:
-            tables = [pq.read_table(out.fetch(_file(shard, f".{kind}.parquet"))) for shard in shards]
-            path = out.workdir / f"{kind}.parquet"
-            pq.write_table(pa.concat_tables(tables), path)
-            out.commit_unit(kind, {path.name: path})
+    for kind in ("index", "quarantine"):  # merged even where it is there: a shard may have been redone since
+        tables = [pq.read_table(out.fetch(_file(shard, f".{kind}.parquet"))) for shard in shards]
+        path = out.workdir / f"{kind}.parquet"
+        merged = pa.concat_tables(tables)
+        pq.write_table(merged, path)
+        out.commit_unit(kind, {path.name: path}, blob_rows={path.name: merged.num_rows})
     totals: dict[str, JsonValue] = {
         name: sum(float(shard.metrics[name]) for shard in shards)
         for name in ("quarantined", "truncated_prompts", "teacher_s")

@@ -101,9 +101,9 @@ def _source(config: PromptsJob, inputs: Mapping[str, Source]) -> Iterator[str]:
     if config.source == "mini":
         return _grammar(config.seed, TRIES_PER_PROMPT * (config.reflow_count + config.distill_count))
     if config.source == "coco":
-        return (
-            c.text for c in read_captions(inputs["coco"].folder("coco") / "annotations" / "captions_train2017.json")
-        )
+        given = Path(config.path) if config.path else None
+        file = given or inputs["coco"].folder("coco") / "annotations" / "captions_train2017.json"
+        return (c.text for c in read_captions(file))
     assert config.path is not None, "the recipe refuses a file source without a path"
     return _text_lines(Path(config.path)) if config.source == "text" else _column(Path(config.path), config.column)
 
@@ -116,9 +116,9 @@ def _grammar(seed: int, limit: int) -> Iterator[str]:
 
 def _text_lines(path: Path) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:  # editors may put a byte order mark first
             yield from lines
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise UserError(
             f"prompts.path: no such file: {path}; expected a UTF-8 text file with one prompt per line"
         ) from error
@@ -138,5 +138,8 @@ def _column(path: Path, column: str) -> Iterator[str]:
     names = source.schema_arrow.names
     if column not in names:
         raise UserError(f"prompts.column: {path} has no column {column!r}; its columns are {', '.join(names)}")
+    kind = source.schema_arrow.field(column).type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise UserError(f"prompts.column: column {column!r} of {path} is of type {kind}; expected string")
     for batch in source.iter_batches(columns=[column]):
         yield from (text or "" for text in batch.column(0).to_pylist())

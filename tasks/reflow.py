@@ -48,16 +48,7 @@ def autocast(model: TextToImage, precision: Precision) -> torch.autocast:
 
 def _train(model: TextToImage, pairs: PairDataset, config: Reflow, out: Draft, progress: Progress) -> list[CurvePoint]:
     seed, velocity = derive_seed(config.seed, "reflow"), model.velocity()
-    plan = FitPlan(
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-        ema_decay=config.ema_decay,
-        gradient_clip=config.gradient_clip,
-        checkpoint_every_steps=config.checkpoint_every_steps,
-        decay=config.decay,
-        seed=seed,
-    )
+    plan = FitPlan.of(config, config.steps, config.learning_rate, seed)
 
     def loss(step: int) -> Tensor:
         rng = generator(seed, step)

@@ -15,6 +15,7 @@ from infra.environment import utc_now
 from infra.errors import UserError
 from infra.fingerprint import fingerprint
 from infra.recipe import ASIDE, Performance, Section
+from infra.redo import why_redo
 from infra.store import Store
 from tasks.progress import Progress
 
@@ -90,11 +91,15 @@ def stage_fingerprint(name: str, version: int, config: Section, inputs: Mapping[
 def find_cached(
     name: str, version: int, config: Section, inputs: Mapping[str, Source], store: Store
 ) -> Artifact | None:
-    """The stage's committed artifact, None if there is none. Raises StoreError: an outage is no miss."""
+    """The stage's committed artifact, None if there is none or it is to be redone (infra/redo.py).
+
+    Raises StoreError: an outage is no miss.
+    """
     try:
-        return Artifact.open(store, name, stage_fingerprint(name, version, config, inputs))
+        found = Artifact.open(store, name, stage_fingerprint(name, version, config, inputs))
     except ArtifactMissing:
         return None
+    return None if why_redo(found) else found
 
 
 def run_stage(

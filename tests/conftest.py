@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.s3 import S3Server, moto_server, rclone_server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests share the cores; set before torch is imported
 os.environ["DO_NOT_TRACK"] = "1"
@@ -18,6 +21,20 @@ for _name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_PROFILE", "
 def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One database for all tests of a session: its first migration takes ten seconds."""
     return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server that checks keys and knows no create-once."""
+    with rclone_server(tmp_path_factory.mktemp("rclone") / "served") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[S3Server]:
+    """An S3 server that honours create-once."""
+    with moto_server() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,9 @@ def test_models_run_on_a_bare_machine() -> None:
         assert not {*_imports(path)} & NOT_IN_MODELS, path.relative_to(ROOT)
 
 
-@pytest.mark.parametrize("command", [["plan", "tiny"], ["status"], ["--help"]])
+@pytest.mark.parametrize(
+    "command", [["plan", "tiny"], ["status"], ["artifacts", "ls"], ["artifacts", "gc"], ["--help"]]
+)
 def test_reading_commands_import_nothing_heavy(command: list[str], tmp_path: Path) -> None:
     code = f"""
 import sys

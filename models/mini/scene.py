@@ -1,5 +1,6 @@
 """The miniature world's scenes: five attributes, a little jitter, everything a function of (seed, index)."""
 
+import functools
 import zlib
 from dataclasses import dataclass
 from itertools import product
@@ -60,9 +61,14 @@ def generator(seed: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([seed, index]))
 
 
+@functools.cache  # hashing them all costs more than a scene
+def _choices(held_out: bool) -> list[tuple[str, ...]]:
+    return [c for c in combinations() if is_held_out(c) == held_out]
+
+
 def draw_scene(rng: np.random.Generator, held_out: bool) -> Scene:
     """Draw one scene from the training combinations, or from the held-out ones."""
-    choices = [c for c in combinations() if is_held_out(c) == held_out]
+    choices = _choices(held_out)
     shape, colour, size, background, position = choices[rng.integers(len(choices))]
     radius = {"small": 4.6, "large": 8.2}[size] + rng.uniform(-0.5, 0.5)
     x, y = {"centre": (0, 0), "left": (-6.8, 0), "right": (6.8, 0), "top": (0, -6.8), "bottom": (0, 6.8)}[position]

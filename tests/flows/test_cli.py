@@ -124,8 +124,10 @@ def test_a_standing_server_takes_the_records_of_later_runs(start: Start, cli: Cl
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "tinny"], "recipe tinny: there is no such recipe. Expected one of mini, tiny"),
+        (["run", "tinny"], "recipe tinny: there is no such recipe. Expected one of mini"),
         (["plan", "tiny", "--set", "pairs.stepz=1"], "pairs.stepz: unknown key. Did you mean pairs.steps?"),
+        (["run", "tiny", "--only", "prompts,pairs-1"], "stage prompts needs world, which is left out of this run"),
+        (["run", "tiny", "--force", "clip"], "--force clip: this recipe has no such stage"),
         (["plan", "tiny", "--set", "teacher.path=/nowhere"], "/nowhere: no such file or folder"),
         (["generate", "a large red circle"], "recipe mini has no distill here. Run it first"),
         (["report"], "recipe mini has no report here"),

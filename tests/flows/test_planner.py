@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from flows import sources
 from flows.algorithm import instaflow
+from flows.extent import extent
+from flows.plan_table import plan_table
 from flows.planner import Planned, plan
 from flows.stages import stage_of
 from infra.artifact import Artifact, Draft, Folder, Source
 from infra.recipe import Performance, Recipe, Section, apply_overrides, parse_recipe
-from infra.runs import Ref, write_ref
+from infra.runs import Ref, read_ref, write_ref
 from infra.store import Store
+from tasks.jobs import EvaluateJob, PairsJob
 from tasks.progress import silent
 from tasks.stage import run_stage, stage_fingerprint
 from tests.flows.small_stages import work
@@ -94,14 +99,90 @@ def test_another_teacher_keeps_the_prompts(store: Store, tmp_path: Path) -> None
     assert lines["pairs-1"].reason == f"input teacher: {before} -> {after}"
 
 
-def test_units_of_an_interrupted_run_are_resumed(store: Store, tmp_path: Path) -> None:
-    identity = stage_fingerprint("world", 1, RECIPE.world or pytest.fail("no world"), {})
-    (tmp_path / "blob").write_text("a unit")
-    Draft(store, "world", identity).commit_unit("unit-0", {"blob.txt": tmp_path / "blob"})
-    store.write(f"world/{identity[:16]}/checkpoints/step-00002000-0123456789ab.json", b"{}")
-    line = _plan(store)["world"]
-    assert line.state == "resume"
-    assert line.reason.startswith("1 units are there; there is a checkpoint at step 2000")
+def _interrupted(store: Store, stage_id: str, config: Section, units: list[str], checkpoints: list[str]) -> None:
+    """What a killed run of a stage of `RECIPE` leaves behind, everything before it being there."""
+    lines, inputs = _plan(store), {"pairs-1": ("teacher", "prompts"), "direct": ("teacher", "pairs", "clip")}[stage_id]
+    sources_of = {
+        "teacher": sources.given("model", "mini"),
+        "clip": sources.given("clip", "mini"),
+        "prompts": lines["prompts"].artifact,
+        "pairs": lines["pairs-1"].artifact,
+    }
+    taken = {role: Artifact.find(store, at) if isinstance(at := sources_of[role], str) else at for role in inputs}
+    kind = stage_of(stage_id)
+    draft = Draft(store, kind.name, stage_fingerprint(kind.name, kind.version, config, taken))  # type: ignore[arg-type]
+    for unit in units:
+        (draft.workdir / unit).write_text(unit)
+        draft.commit_unit(unit, {f"{unit}.txt": draft.workdir / unit})
+    for name in checkpoints:
+        store.write(f"{draft.base}/checkpoints/{name}", b"{}")
+
+
+def test_shards_of_an_interrupted_run_are_counted(store: Store) -> None:
+    instaflow(RECIPE, InProcess(store))
+    recipe = apply_overrides(RECIPE, ["pairs.shard_size=4000", "prompts.reflow_count=20000"])
+    job = PairsJob.of(recipe.pairs, "reflow", recipe)
+    _interrupted(store, "pairs-1", job, ["shard-000000", "shard-000003", "index"], [])
+    line = _plan(store, recipe=recipe)["pairs-1"]
+    assert (line.state, line.done, line.total, line.unit) == ("resume", 2, 5, "shards")
+    assert line.reason == "shard_size: 512 -> 4000"
+
+
+def test_steps_of_an_interrupted_training_are_counted_over_its_phases(store: Store) -> None:
+    instaflow(RECIPE, InProcess(store))
+    recipe = apply_overrides(RECIPE, ["direct.seed=5"])
+    names = ["phase-0-l2/step-00003000", "phase-1-perceptual/step-00000250", "phase-1-perceptual/step-00000500"]
+    _interrupted(store, "direct", recipe.direct, [], [f"{name}.json" for name in names])
+    line = _plan(store, recipe=recipe)["direct"]
+    assert (line.state, line.done, line.total, line.unit) == ("resume", 3500, 4000, "steps")
+
+
+def test_an_earlier_run_lets_expect_time_and_room(store: Store) -> None:
+    assert _plan(store)["pairs-1"].expected_seconds is None
+    instaflow(RECIPE, InProcess(store))
+    ref = read_ref(store, "test", "pairs-1")
+    assert ref is not None
+    manifest = Artifact.find(store, ref.artifact).manifest.model_copy(update={"seconds": 100.0, "rows": 10_000})
+    store.write(f"{ref.artifact}/manifest.json", manifest.to_bytes())
+    size = sum(file.bytes for file in manifest.files)
+    twice = _plan(store, "pairs.steps=50")["pairs-1"]
+    assert (twice.expected_seconds, twice.expected_bytes) == (400.0, 2 * size), "20,000 prompts, and twice the steps"
+    unguided = _plan(store, "pairs.guidance=1.0", "prompts.reflow_count=5000")["pairs-1"]
+    assert (unguided.expected_seconds, unguided.expected_bytes) == (25.0, round(size / 2))
+    other = _plan(store, recipe=parse_recipe({"name": "other", "pairs": {"seed": 9}}, "x"))["pairs-1"]
+    assert other.expected_seconds == 200.0, "a recipe that was never run takes what the store knows"
+    assert _plan(store)["pairs-1"].expected_seconds is None, "nothing is to be expected of what is cached"
+
+
+def test_an_earlier_run_with_other_fields_is_passed_over(store: Store) -> None:
+    instaflow(RECIPE, InProcess(store))
+    ref = read_ref(store, "test", "direct")
+    assert ref is not None
+    manifest = Artifact.find(store, ref.artifact).manifest.model_copy(update={"config": {"epochs": 3}})
+    store.write(f"{ref.artifact}/manifest.json", manifest.to_bytes())
+    assert _plan(store, "direct.seed=3")["direct"].expected_seconds is None
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+def test_the_units_of_an_evaluation_are_those_it_does(disabled: bool) -> None:
+    from tasks.evaluate import Evaluation
+
+    roles = {"student"} if disabled else {"student", "direct"}
+    job = EvaluateJob(steps=(1, 4, 25), teacher_steps=8)
+    evaluation = Evaluation.__new__(Evaluation)
+    evaluation.config, evaluation.inputs = job, dict.fromkeys(roles)  # type: ignore[assignment]
+    others = ["coco", "reference", "straightness-teacher", "straightness-2-rf"]
+    assert extent(job, roles).total == len(evaluation.cells()) + len(others)
+
+
+def test_the_table_shows_what_json_has(store: Store) -> None:
+    instaflow(RECIPE, InProcess(store))
+    stages = plan(apply_overrides(RECIPE, ["student_pairs.seed=7"]), store)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(plan_table(stages))
+    text = console.export_text()
+    assert "CACHED" in text and "RUN 40 shards" in text and "seed: 1 -> 7" in text
+    assert "to do" in text
 
 
 def test_a_swept_artifact_is_made_again(store: Store) -> None:

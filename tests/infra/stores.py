@@ -18,11 +18,11 @@ class FailingStore(LocalStore):
         super().__init__(root)
         self.fatal, self.after, self.writes = fatal, after, 0
 
-    def _place(self, path: str, fill: object) -> None:  # type: ignore[override]
+    def _place(self, path: str, fill: object, put: object = None) -> None:  # type: ignore[override]
         self.writes += 1
         if self.writes == self.fatal and not self.after:
             raise Killed(path)
-        super()._place(path, fill)  # type: ignore[arg-type]
+        super()._place(path, fill, put)  # type: ignore[arg-type]
         if self.writes == self.fatal:
             raise Killed(path)
 

@@ -16,6 +16,12 @@ LIGHT = [
     "artifact",
     "store",
     "runs",
+    "redo",
+    "inventory",
+    "verify",
+    "sweep",
+    "transfer",
+    "extends",
     "environment",
     "checkpoint",
 ]

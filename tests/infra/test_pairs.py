@@ -48,12 +48,6 @@ def shards(counts: list[int], dtype: str = "float32") -> list[list[Sample]]:
     ]
 
 
-@pytest.fixture(params=["local", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setenv("INSTAFLOW_CACHE", str(tmp_path / "cache"))
-    return Store.open(tmp_path / "store" if request.param == "local" else f"memory://pairs{tmp_path}")
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
 def test_every_pair_in_any_order(store: Store, dtype: str) -> None:
     made = [one for shard in shards([5, 1, 0, 7], dtype) for one in shard]

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from infra.errors import UserError
 from infra.store import LocalStore, RemoteStore, Store, StoreError
-
-
-@pytest.fixture(params=["local", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return Store.open(tmp_path / "store" if request.param == "local" else f"memory://bucket{tmp_path}")
+from tests.s3 import S3Server
 
 
 def test_what_is_written_is_read(store: Store, tmp_path: Path) -> None:
@@ -46,6 +43,57 @@ def test_delete(store: Store) -> None:
     store.write("a", b"1")
     store.delete("a")
     assert not store.exists("a")
+
+
+def test_a_name_is_created_once_where_the_store_can(store: Store, request: pytest.FixtureRequest) -> None:
+    assert store.create("a/b", b"first")
+    once = not store.create("a/b", b"second")
+    assert once == ("rclone" not in request.node.name)
+    assert store.read("a/b") == (b"first" if once else b"second")
+    assert store.list() == ["a/b"]
+
+
+def test_a_file_system_without_links_creates_by_replacing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = Store.open(tmp_path)
+    assert store.create("a", b"first") and store.create("a", b"second") and store.read("a") == b"second"
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(StoreError, match="No space left"):
+        store.create("b", b"")
+    assert store.list() == ["a"] and store.leftovers() == {}
+
+
+def test_files_say_when_they_were_written(store: Store) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=2)  # S3 counts whole seconds
+    store.write("a/b", b"1")
+    (path, written), *others = store.modified("a").items()
+    assert path == "a/b" and not others and before <= written <= datetime.now(UTC) + timedelta(seconds=2)
+
+
+def test_what_the_standard_configuration_lacks_is_an_error_of_the_store(s3: Store, tmp_path: Path) -> None:
+    absent = Store.open("s3://no-such-bucket/here")
+    for ask in (absent.read, absent.exists, absent.list, absent.folders):
+        with pytest.raises(StoreError, match="store s3://no-such-bucket/here: cannot read"):
+            ask("a")
+    with pytest.raises(StoreError, match="cannot write a"):
+        absent.write("a", b"")
+
+
+def test_wrong_keys_are_an_error_of_the_store(
+    rclone: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in {**rclone.environment(), "AWS_SECRET_ACCESS_KEY": "wrongwrong"}.items():
+        monkeypatch.setenv(name, value)
+    store = Store.open("s3://bucket/x")
+    for ask in (store.read, store.exists, store.list, store.folders):
+        with pytest.raises(StoreError, match="store s3://bucket/x: cannot read"):
+            ask("a")
+    with pytest.raises(StoreError) as caught:
+        store.write("a", b"")
+    assert "wrongwrong" not in str(caught.value) and "credentials" in str(caught.value)
 
 
 def test_the_url_opens_the_same_store(store: Store) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.losses import (
     DISTANCES,
+    MAX_WEIGHT,
     U_SHAPE,
     SigmaDensity,
     draw_sigma,
@@ -109,8 +110,11 @@ def test_the_teachers_loss_mixes_by_the_table_and_is_zero_for_the_noise() -> Non
         seen.update(x=x, time=time)
         return noise + 0.5
 
-    loss = epsilon_loss(network, ALPHAS_CUMPROD.float(), latent, noise, timestep, TEXT)
-    assert float(loss) == pytest.approx(0.25, rel=1e-5)
+    table = ALPHAS_CUMPROD.float()
+    loss = epsilon_loss(network, table, latent, noise, timestep, TEXT)
+    weight = torch.minimum(1 / table, torch.tensor(MAX_WEIGHT))
+    assert weight[999] == MAX_WEIGHT and weight[0] < 1.01
+    assert float(loss) == pytest.approx(0.25 * float(weight[timestep].mean() / weight.mean()), rel=1e-5)
     assert seen["time"].dtype == torch.float32 and seen["time"].tolist() == [0, 500, 999]
     # On the straight scale the same point is the path's, but for the factor alpha + s.
     alpha, s = ALPHAS_CUMPROD[timestep].float().sqrt(), (1 - ALPHAS_CUMPROD[timestep].float()).sqrt()

@@ -66,8 +66,8 @@ def test_a_picture_is_a_function_of_its_scene(drawn: Scene) -> None:
     assert first.tobytes() == again.tobytes()
 
 
-@settings(max_examples=100)
-@given(scenes)
+@settings(max_examples=60)
+@given(st.builds(scene, st.integers(0, 2**32)))
 def test_a_picture_holds_the_two_colours_and_their_mixtures_at_the_edge_alone(drawn: Scene) -> None:
     colour, ground = np.clip(np.array(RGB[drawn.colour]) + drawn.tint, 0, 1), np.array(RGB[drawn.background])
     pixels = render(drawn).reshape(-1, 3) / 255
@@ -148,7 +148,7 @@ INFO_FIELDS = {"description", "url", "version", "year", "contributor", "date_cre
 def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("coco")
     for split in ("train2017", "val2017"):
-        write_split(folder, split, 12, 3, seed=1, done=lambda _: None)
+        write_split(folder, split, 12, 3, 1, lambda *_: None)
     return folder
 
 
@@ -173,9 +173,7 @@ def test_a_split_is_in_the_official_coco_schema(coco: Path, split: str) -> None:
 
 
 @pytest.mark.parametrize("split", ["train2017", "val2017"])
-def test_captions_of_a_split_are_true_of_its_scenes_and_held_out_ones_are_in_val(
-    coco: Path, split: str
-) -> None:
+def test_captions_of_a_split_are_true_of_its_scenes_and_held_out_ones_are_in_val(coco: Path, split: str) -> None:
     annotations = json.loads((coco / "annotations" / f"captions_{split}.json").read_text())["annotations"]
     shown = json.loads((coco / "annotations" / f"scenes_{split}.json").read_text())
     for annotation in annotations:
@@ -183,15 +181,13 @@ def test_captions_of_a_split_are_true_of_its_scenes_and_held_out_ones_are_in_val
     assert {is_held_out(tuple(s[name] for name in ATTRIBUTES)) for s in shown.values()} == {split == "val2017"}
 
 
-def test_a_split_is_a_function_of_its_seed_and_a_longer_one_goes_on_with_it(
-    coco: Path, tmp_path: Path
-) -> None:
-    counted: list[int] = []
-    write_split(tmp_path, "val2017", 15, 3, seed=1, done=counted.append)
-    assert counted == [*range(1, 16)]
+def test_a_split_is_a_function_of_its_seed_and_a_longer_one_goes_on_with_it(coco: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    write_split(tmp_path, "val2017", 15, 3, 1, lambda *done: told.append(done))
+    assert told == [(n, 15, "images") for n in range(1, 16)]
     for path in (coco / "val2017").iterdir():
         assert (tmp_path / "val2017" / path.name).read_bytes() == path.read_bytes()
-    write_split(tmp_path, "val2017", 12, 3, seed=1, done=counted.append)
+    write_split(tmp_path, "val2017", 12, 3, 1, lambda *_: None)
     name = "annotations/captions_val2017.json"
     assert (tmp_path / name).read_bytes() == (coco / name).read_bytes()
 
@@ -222,8 +218,9 @@ def test_the_vocabulary_does_not_depend_on_the_order_of_the_captions() -> None:
     assert learn_merges(texts) == learn_merges(texts[::-1])
 
 
-characters = st.characters(exclude_categories=["Cs", "Cn", "Co"])
-texts = st.text(characters, max_size=12) | st.text("a redrings,.'0ſ🐈é日", max_size=60)
+# The long s: open_clip, ignoring case, takes it for an s, as in "'s".
+characters = st.characters(exclude_categories=["Cs", "Cn", "Co"], exclude_characters="ſ")
+texts = st.text(characters, max_size=12) | st.text("a redrings,.'0🐈é日", max_size=60)
 
 
 @settings(max_examples=400, derandomize=True, deadline=None)

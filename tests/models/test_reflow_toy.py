@@ -49,9 +49,7 @@ def energy_distance(a: Tensor, b: Tensor) -> float:
 class Field(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(3, 96), nn.SiLU(), nn.Linear(96, 96), nn.SiLU(), nn.Linear(96, 2)
-        )
+        self.layers = nn.Sequential(nn.Linear(3, 96), nn.SiLU(), nn.Linear(96, 96), nn.SiLU(), nn.Linear(96, 2))
 
     def forward(self, x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
         return _points(self.layers(torch.cat([x.view(-1, 2), sigma.view(-1, 1)], dim=1)))
@@ -104,7 +102,6 @@ def test_one_reflow_straightens_the_paths(reflowed: Reflowed) -> None:
 
 def test_one_reflow_makes_one_step_good(reflowed: Reflowed) -> None:
     before, after = (
-        energy_distance(euler(v, reflowed.noise, TEXT, 1), reflowed.data)
-        for v in (first_flow, reflowed.velocity)
+        energy_distance(euler(v, reflowed.noise, TEXT, 1), reflowed.data) for v in (first_flow, reflowed.velocity)
     )
     assert after < before / 20

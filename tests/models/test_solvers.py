@@ -71,9 +71,7 @@ def scheduler_config(prediction: Prediction) -> dict[str, Any]:
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("solver", DIFFUSION_SOLVERS)
-def test_diffusion_solvers_converge_to_the_ode_of_a_gaussian_teacher(
-    solver: str, prediction: Prediction
-) -> None:
+def test_diffusion_solvers_converge_to_the_ode_of_a_gaussian_teacher(solver: str, prediction: Prediction) -> None:
     mean, spread, x = 0.5, 0.6, points(9)
     alpha_bar = ALPHAS_CUMPROD[-1]
     # The flow maps the quantiles of the first Gaussian to those of the data.

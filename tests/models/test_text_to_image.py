@@ -45,9 +45,7 @@ def test_a_folder_says_what_its_network_predicts(teacher: TextToImage, flow: Tex
 
 
 @pytest.mark.parametrize("parameterization", ["diffusion", "raw", "converted"])
-def test_saved_and_loaded_is_the_same_model(
-    parameterization: str, teacher_folder: Path, tmp_path: Path
-) -> None:
+def test_saved_and_loaded_is_the_same_model(parameterization: str, teacher_folder: Path, tmp_path: Path) -> None:
     model = TextToImage.load(teacher_folder)
     model.parameterization = parameterization  # type: ignore[assignment]
     before = sampled(model)
@@ -106,9 +104,7 @@ def test_a_sample_does_not_depend_on_its_batch(
 ) -> None:
     model: TextToImage = request.getfixturevalue(name)
     together = model.sample(noise(5), captions(5), 4, guidance, solver)
-    alone = [
-        model.sample(noise(5)[i : i + 1], captions(5)[i : i + 1], 4, guidance, solver) for i in range(5)
-    ]
+    alone = [model.sample(noise(5)[i : i + 1], captions(5)[i : i + 1], 4, guidance, solver) for i in range(5)]
     # An untrained teacher's latents are large: 1e-5 of their scale.
     assert (together - torch.cat(alone)).abs().max() < 1e-5 * max(1.0, float(together.std()))
 

@@ -90,9 +90,7 @@ def test_the_timestep_is_a_float_and_1000_at_sigma_1() -> None:
 
 
 @settings(max_examples=40)
-@given(
-    MEANS, SPREADS, st.sampled_from(["epsilon", "v_prediction"]), st.floats(float(TABLE[0]), float(TABLE[-1]))
-)
+@given(MEANS, SPREADS, st.sampled_from(["epsilon", "v_prediction"]), st.floats(float(TABLE[0]), float(TABLE[-1])))
 def test_the_converted_field_of_a_gaussian_teacher_is_exact(
     mean: float, spread: float, prediction: Prediction, sigma: float
 ) -> None:
@@ -203,9 +201,7 @@ def test_a_field_trained_by_the_reflow_loss_carries_noise_to_data() -> None:
     "wrong",
     [
         pytest.param(lambda v, n, x, s: reflow_loss(v, x, n, TEXT, s, "l2"), id="direction"),
-        pytest.param(
-            lambda v, n, x, s: reflow_loss(lambda y, t, c: -v(y, t, c), n, x, TEXT, s, "l2"), id="sign"
-        ),
+        pytest.param(lambda v, n, x, s: reflow_loss(lambda y, t, c: -v(y, t, c), n, x, TEXT, s, "l2"), id="sign"),
     ],
 )
 def test_a_field_trained_the_wrong_way_round_does_not(

@@ -41,9 +41,7 @@ def test_a_finished_stage_is_not_done_again(tmp_path: Path) -> None:
 def test_a_cached_stage_imports_nothing(tmp_path: Path) -> None:
     (tmp_path / "blob.txt").write_text("made")
     store = Store.open(tmp_path / "store")
-    made = run_stage(
-        "world", 1, _counted([], tmp_path / "blob.txt"), World(), {}, store, Performance(), silent
-    )  # type: ignore[arg-type]
+    made = run_stage("world", 1, _counted([], tmp_path / "blob.txt"), World(), {}, store, Performance(), silent)  # type: ignore[arg-type]
     absent = entry_point("no_such_module:work")
     assert run_stage("world", 1, absent, World(), {}, store, Performance(), silent).digest == made.digest
 

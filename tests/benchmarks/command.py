@@ -1,0 +1,24 @@
+"""Running the project's own command line as a user does, in a process of its own, on the clock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from infra.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def timed_instaflow(arguments: Sequence[str]) -> float:
+    """Wall time of `instaflow ARGUMENTS`, s. Raises UserError with its message when it fails."""
+    started = time.monotonic()
+    run = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if run.returncode:
+        raise UserError(f"instaflow {' '.join(arguments)} failed: {run.stderr.strip()[-500:]}")
+    return time.monotonic() - started

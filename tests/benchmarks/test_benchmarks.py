@@ -1,0 +1,105 @@
+"""The benchmarks say what to run first, never hide a miss, and read the numbers they promise to read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.environment import environment
+from infra.errors import UserError
+from infra.runs import Ref, RunRecord, StageRun, write_ref, write_run
+from infra.store import Store
+from tests.benchmarks import cached, demo, pairs, quality
+from tests.benchmarks.__main__ import NAMES, bench, measured
+from tests.benchmarks.row import NOT_MEASURED, Options, Row, duration
+from tests.benchmarks.table import show
+from tests.models.untrained import teacher_folder
+from tests.tasks import small_run
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_an_empty_store_says_what_to_run_first(tmp_path: Path) -> None:
+    rows = [
+        row for name in ("setup", "demo", "cached", "suite", "quality") for row in measured(name, Options(tmp_path))
+    ]
+    assert len(rows) == 10 and {row.measured for row in rows} == {NOT_MEASURED}
+    assert all("make demo" in row.detail or "--" in row.detail or "no such file" in row.detail for row in rows)
+
+
+def test_the_last_run_that_made_everything_counts(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    for number, states in enumerate([("done", "done"), ("done", "done"), ("cached", "done")]):
+        stages = [StageRun.model_validate({"stage": "pairs-1", "artifact": "a", "state": state}) for state in states]
+        record = RunRecord(
+            run_id=f"r{number}",
+            recipe="mini",
+            state="done",
+            started_at=f"2026-01-0{number + 1}T00:00:00.000+00:00",
+            finished_at=f"2026-01-0{number + 1}T00:0{number + 7}:30.000+00:00",
+            stages=stages,
+            environment=environment(),
+        )
+        write_run(store, record)
+    (row,) = demo.measure(Options(tmp_path))
+    assert (row.measured, row.met) == ("8 min 30 s", False)
+    assert "2026-01-02" in row.detail and "ANOTHER" not in row.detail
+
+
+def test_quality_is_read_from_the_evaluation(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    artifact = small_run.evaluation(store, tmp_path, [], {})
+    write_ref(store, "mini", "evaluate", Ref(artifact=artifact.base, digest=artifact.digest, config={}, inputs={}))
+    rows = {row.name: row for row in quality.measure(Options(tmp_path / "store"))}
+    assert rows["Reflow makes distillation easy"].measured == "0.536 ×"
+    assert rows["One step shows what the prompt says"].met and rows["One step is fast"].met is None
+
+
+def test_pairs_are_measured_against_their_forwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "ROUNDS", 1)
+    folder = teacher_folder(tmp_path / "teacher")
+    ratio, rest = pairs.measure(Options(tmp_path / "store", teacher=str(folder), samples=3))
+    assert ratio.met is not None and rest.met is not None
+    assert float(ratio.measured.partition(" ")[0]) > 0 < float(rest.measured.partition(" ")[0])
+
+
+def test_a_stage_that_would_have_to_run_is_no_cached_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(arguments: object) -> float:
+        raise AssertionError("nothing is cached: this would run for minutes")
+
+    monkeypatch.setattr(cached, "timed_instaflow", never)
+    assert cached.measure(Options(tmp_path))[0].measured == NOT_MEASURED
+
+
+def test_a_benchmark_that_fails_is_a_miss(tmp_path: Path) -> None:
+    (row,) = measured("pairs", Options(tmp_path, teacher=str(tmp_path / "absent")))
+    assert row.met is False and "absent: no such file or folder" in row.detail
+
+
+def test_the_table_counts_misses(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [Row("a", "1", "at most 2", True), Row("b | c", "3", "at most 2", False), Row("d", NOT_MEASURED, "x")]
+    show([*rows, Row("e", "7")], {"CPU": "one"})
+    text = capsys.readouterr().out
+    assert "1 of 3 targets met, 1 missed (b | c), 1 not measured" in text
+    assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(UserError, match="no benchmark nonsense; expected any of setup"):
+        bench(names=["nonsense"])
+    assert all((ROOT / "tests" / "benchmarks" / f"{name}.py").is_file() for name in NAMES)
+
+
+def test_it_runs_as_a_module(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.benchmarks", "demo", "quality", "--store", str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "CPU:" in run.stdout and "0 of 6 targets met, 0 missed, 6 not measured" in run.stdout
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.01234, "0.0123 s"), (9.96, "9.96 s"), (59.7, "1 min 00 s")])
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

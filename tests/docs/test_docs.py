@@ -1,0 +1,133 @@
+"""What the documentation says is what the code does."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import JsonValue
+
+from flows.planner import plan
+from flows.recipes import bundled, recipe_path
+from flows.stages import STAGES
+from infra.artifact import Folder
+from infra.errors import UserError
+from infra.manifest import Manifest
+from infra.recipe import Coco, load_recipe
+from infra.store import Store
+from models.text_to_image import TextToImage
+from tasks.jobs import EvaluateJob
+from tasks.measured import Measured
+from tasks.protocol import protocol
+from tests.docs.reference import DOCS, filled
+from tests.tasks import small_run
+
+PAGES = sorted(DOCS.glob("*.md"))
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_is_generated_is_in_step(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert filled(text) == text, "say `python -m tests.docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_named_files_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (DOCS / target).exists(), target
+    for target in re.findall(r"`((?:flows|tasks|models|infra|docs)/[\w/.]+\.\w+)`", text):
+        assert (DOCS.parent / target).exists(), target
+
+
+def test_the_example_is_a_manifest() -> None:
+    (example,) = blocks("artifacts.md", "json")
+    manifest = Manifest.from_bytes(example.encode(), "docs/artifacts.md")
+    assert manifest.stage in STAGES and manifest.files
+
+
+def test_every_stages_files_are_told() -> None:
+    text = (DOCS / "artifacts.md").read_text(encoding="utf-8").partition("## What the stages leave")[2]
+    assert {*STAGES} <= {*re.findall(r"`(\w+)`", text)}
+
+
+def test_every_protocol_field_is_told(tmp_path: Path) -> None:
+    captions = tmp_path / "captions.json"
+    captions.write_text("{}")
+    parts = SimpleNamespace(unet=SimpleNamespace(dtype="float32"), vae=None)
+    teacher = cast(TextToImage, SimpleNamespace(pipeline=parts, pixels_per_side=32))
+    found = protocol(EvaluateJob(coco=Coco()), {"clip": Folder.open(captions)}, captions, teacher)
+    told = {*re.findall(r"`([\w.]+)`", (DOCS / "metrics.md").read_text(encoding="utf-8"))}
+    assert {*_dotted(found)} <= told | {"versions"}
+
+
+def _dotted(values: Mapping[str, JsonValue]) -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, dict) and name != "versions":
+            yield from (f"{name}.{inner}" for inner in value)
+        else:
+            yield name
+
+
+def test_the_pyarrow_example_prints_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [Measured.model_validate(record).model_dump() for record in small_run.records()]
+    (tmp_path / "demo").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "demo" / "metrics.parquet")
+    monkeypatch.chdir(tmp_path)
+    example = next(block for block in blocks("metrics.md", "python") if "pyarrow" in block)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(example, {})
+    assert printed.getvalue().count("frechet_distance") == len(rows)
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_bundled_recipes_load(name: str) -> None:
+    assert load_recipe(recipe_path(name)).name == name
+
+
+def test_sd15_has_the_published_numbers() -> None:
+    recipe = load_recipe(recipe_path("sd15"))
+    pairs, reflow, distill = recipe.pairs, recipe.reflow, recipe.distill
+    assert (pairs.solver, pairs.steps, pairs.guidance) == ("dpmsolver++", 25, 5.0)
+    assert recipe.student_pairs.guidance == 1.5
+    assert recipe.prompts.reflow_count + recipe.prompts.distill_count == 3_200_000
+    assert reflow.steps * reflow.batch_size == 70_000 * 64 + 25_000 * 1024
+    assert (reflow.learning_rate, reflow.ema_decay, reflow.warmup_steps) == (1e-6, 0.9999, 1000)
+    assert [(p.loss, p.batch_size, p.steps) for p in distill.phases] == [
+        ("l2", 1024, 21_500),
+        ("perceptual", 1024, 18_000),
+    ]
+    assert _samples(recipe.direct) == reflow.steps * reflow.batch_size + _samples(distill)
+    assert (recipe.evaluate.num_images, recipe.evaluate.features) == (5000, "inception")
+
+
+def _samples(distill: Any) -> int:
+    return sum(phase.steps * phase.batch_size for phase in distill.phases)
+
+
+def test_sd15_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe, store = load_recipe(recipe_path("sd15")), Store.open(tmp_path / "store")
+    for missing in ("data/coco2017", "weights/stable-diffusion-v1-5"):
+        with pytest.raises(UserError, match=f"{missing}: no such file or folder"):
+            plan(recipe, store)
+        Path(missing).mkdir(parents=True)
+
+
+def test_the_small_run_of_sd15_has_fields_that_exist() -> None:
+    (command,) = [block for block in blocks("teachers.md", "") if "--set" in block]
+    overrides = re.findall(r"--set (?:'([^']+)'|(\S+))", command)
+    recipe = load_recipe(recipe_path("sd15"), [quoted or plain for quoted, plain in overrides])
+    assert recipe.reflow.steps == 100 and len(recipe.distill.phases) == 2

@@ -1,0 +1,98 @@
+"""A miniature data set, an untrained teacher, flow and CLIP, and pairs of them: made once, by the real stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infra.artifact import Artifact, Folder
+from infra.recipe import Performance, World
+from infra.store import LocalStore, Store
+from tasks.jobs import PairsJob, PromptsJob
+from tasks.pairs import make_pairs
+from tasks.progress import silent
+from tasks.prompts import make_prompts
+from tasks.stage import run_stage
+from tasks.world import make_world
+from tests.models import untrained
+
+PERF = Performance(sample_batch_size=8, throughput_batch_sizes=(1, 2))
+PAIRS = PairsJob(steps=2, guidance=2.0, shard_size=8, max_abs_latent=1000.0, part="reflow")
+"""An untrained teacher's latents are large."""
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stages")
+
+
+@pytest.fixture(scope="session")
+def shared(base: Path) -> Store:
+    """The store of what the tests only read."""
+    return LocalStore(base / "store")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return LocalStore(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def teacher(base: Path) -> Folder:
+    return Folder.open(untrained.teacher_folder(base / "teacher"), "model")
+
+
+@pytest.fixture(scope="session")
+def flow(base: Path, teacher: Folder) -> Folder:
+    return Folder.open(untrained.flow_folder(teacher.path, base / "flow"), "model")
+
+
+@pytest.fixture(scope="session")
+def clip(base: Path) -> Folder:
+    return Folder.open(untrained.clip_folder(base / "clip"), "clip")
+
+
+@pytest.fixture(scope="session")
+def coco(shared: Store) -> Artifact:
+    config = World(val_images=12, train_images=20, captions_per_image=2)
+    return run_stage("world", 1, make_world, config, {}, shared, PERF, silent)
+
+
+@pytest.fixture(scope="session")
+def prompts(shared: Store, coco: Artifact) -> Artifact:
+    config = PromptsJob(reflow_count=20, distill_count=4)
+    return run_stage("prompts", 1, make_prompts, config, {"coco": coco}, shared, PERF, silent)
+
+
+@pytest.fixture(scope="session")
+def pairs(shared: Store, teacher: Folder, prompts: Artifact) -> Artifact:
+    """20 pairs in shards of 8, 8 and 4."""
+    inputs = {"teacher": teacher, "prompts": prompts}
+    return run_stage("pairs", 1, make_pairs, PAIRS, inputs, shared, PERF, silent)
+
+
+@pytest.fixture(scope="session")
+def student_pairs(shared: Store, flow: Folder, prompts: Artifact) -> Artifact:
+    """20 pairs of the untrained flow."""
+    config = PAIRS.model_copy(update={"solver": "euler", "steps": 4, "guidance": 6.0})
+    inputs = {"teacher": flow, "prompts": prompts}
+    return run_stage("pairs", 1, make_pairs, config, inputs, shared, PERF, silent)
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing in the code under test may catch it."""
+
+
+def killed_after(calls: int) -> Callable[[int, int, str], None]:
+    """A progress that dies when it has been told of that many pieces of work."""
+    told = 0
+
+    def progress(done: int, total: int, unit: str) -> None:
+        nonlocal told
+        told += 1
+        if told == calls:
+            raise Killed
+
+    return progress

@@ -1,0 +1,210 @@
+"""Reflow and distillation as stages: they learn, leave frozen parts alone, and resume bitwise across phases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from infra.artifact import Artifact, Folder, Source
+from infra.errors import UserError
+from infra.pairs import PairDataset
+from infra.recipe import Direct, Distill, DistillPhase, Perceptual, Reflow
+from infra.store import LocalStore, Store
+from models.losses import one_step, squared
+from models.solvers import euler
+from models.text_to_image import TextToImage
+from tasks.distill import latent_distance, train_direct, train_student
+from tasks.progress import Progress, silent
+from tasks.reflow import train_reflow, trainable
+from tasks.stage import run_stage
+from tests.tasks.conftest import PERF, Killed, killed_after
+
+L2 = DistillPhase(loss="l2", steps=6, batch_size=4, learning_rate=1e-3)
+PERCEPTUAL = DistillPhase(loss="perceptual", steps=4, batch_size=4, learning_rate=1e-3)
+TWO_PHASES = Distill(phases=(L2, PERCEPTUAL), warmup_steps=2, checkpoint_every_steps=4, ema_decay=0.9)
+REFLOW = Reflow(
+    parameterization="raw", sigma_density="u_shaped", loss="huber", steps=8, batch_size=4, warmup_steps=2,
+    text_dropout=0.3, checkpoint_every_steps=3,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def inputs(flow: Folder, student_pairs: Artifact, clip: Folder) -> dict[str, Source]:
+    return {"teacher": flow, "pairs": student_pairs, "clip": clip}
+
+
+def distilled(config: Distill, inputs: dict[str, Source], store: Store, progress: Progress = silent) -> Artifact:
+    return run_stage("distill", 1, train_student, config, inputs, store, PERF, progress)
+
+
+def error_of(model: TextToImage, pairs: Artifact) -> float:
+    """The student's mean squared distance to all pairs."""
+    data = PairDataset(pairs)
+    noise, latent, prompts = data.batch(np.arange(len(data)))
+    with torch.no_grad():
+        return float(squared(one_step(model.velocity(), noise, model.encode(prompts)) - latent).mean())
+
+
+def test_a_student_gets_nearer_to_its_pairs(inputs: dict[str, Source], store: Store) -> None:
+    pairs = inputs["pairs"]
+    assert isinstance(pairs, Artifact)
+    config = TWO_PHASES.model_copy(update={"phases": (L2.model_copy(update={"steps": 15, "batch_size": 20}),)})
+    student = TextToImage.load(distilled(config, inputs, store).folder("model"))
+    assert student.parameterization == "raw"
+    assert error_of(student, pairs) < 0.5 * error_of(TextToImage.load(inputs["teacher"].folder()), pairs)
+
+
+def test_stopped_anywhere_and_repeated_gives_the_same_student_bitwise(
+    inputs: dict[str, Source], tmp_path: Path
+) -> None:
+    whole = distilled(TWO_PHASES, inputs, LocalStore(tmp_path / "whole"))
+    for told in (5, 6, 7):  # phase 0 ends with step 6
+        store, done = LocalStore(tmp_path / f"stopped-{told}"), list[int]()
+        with pytest.raises(Killed):
+            distilled(TWO_PHASES, inputs, store, killed_after(told))
+        torch.manual_seed(told)
+        again = distilled(TWO_PHASES, inputs, store, lambda n, *_, to=done: to.append(n))
+        assert again.digest == whole.digest, told
+        # Killed before the checkpoint of the step it was told of.
+        assert done == [*range({5: 5, 6: 5, 7: 7}[told], 11)]
+    assert whole.files("model/unet/*") and not [p for p in store.list() if "checkpoints" in p]
+
+
+def test_the_curve_counts_steps_through_the_phases(inputs: dict[str, Source], store: Store) -> None:
+    curve = pq.read_table(distilled(TWO_PHASES, inputs, store).fetch("curve.parquet")).to_pydict()
+    assert (curve["phase"], curve["step"]) == ([0, 1], [6, 10])
+    assert all(value > 0 for value in curve["loss"] + curve["gradient_norm"])
+
+
+def student_and_target(inputs: dict[str, Source]) -> tuple[TextToImage, Tensor, Tensor, list[str]]:
+    pairs = inputs["pairs"]
+    assert isinstance(pairs, Artifact)
+    noise, latent, prompts = PairDataset(pairs).batch(np.arange(4))
+    return trainable(TextToImage.load(inputs["teacher"].folder()), "raw"), noise, latent, prompts
+
+
+def test_the_perceptual_gradient_reaches_the_unet_and_nothing_else(inputs: dict[str, Source]) -> None:
+    model, noise, latent, prompts = student_and_target(inputs)
+    distance = latent_distance(PERCEPTUAL, Perceptual(), model, inputs)
+    student = one_step(model.velocity(), noise, model.encode(prompts))
+    student.retain_grad()
+    distance(student, latent).mean().backward()
+    assert student.grad is not None and (student.grad != 0).all(), "through the decoder into every latent element"
+    unet = dict(model.pipeline.unet.named_parameters())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in unet.values())
+    assert sum(bool((p.grad != 0).any()) for p in unet.values() if p.grad is not None) > 0.9 * len(unet)
+    frozen = [*model.pipeline.vae.parameters(), *model.pipeline.text_encoder.parameters()]
+    assert all(p.grad is None and not p.requires_grad for p in frozen)
+
+
+def test_the_perceptual_distance_is_zero_at_the_target_and_a_gradient_step_lowers_it(
+    inputs: dict[str, Source],
+) -> None:
+    model, _, latent, _ = student_and_target(inputs)
+    distance = latent_distance(PERCEPTUAL, Perceptual(), model, inputs)
+    assert distance(latent, latent).abs().max() < 1e-6
+    student = (latent + 0.5 * torch.randn_like(latent)).requires_grad_()
+    before = distance(student, latent)
+    before.sum().backward()
+    assert student.grad is not None and (before > 1e-3).all()
+    step = 0.02 * student.grad / student.grad.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    assert (distance(student.detach() - step, latent) < before).all()
+
+
+def weights(folder: Path) -> dict[str, dict[str, Tensor]]:
+    return {path.parent.name: load_file(path) for path in folder.glob("*/*.safetensors")}
+
+
+def test_only_the_unet_of_a_trained_model_differs_from_its_teachers(inputs: dict[str, Source], store: Store) -> None:
+    before = weights(inputs["teacher"].folder())
+    after = weights(distilled(TWO_PHASES, inputs, store).folder("model"))
+    assert before.keys() == after.keys() == {"unet", "vae", "text_encoder"}
+    same = {
+        part: [torch.equal(before[part][name], value) for name, value in tensors.items()]
+        for part, tensors in after.items()
+    }
+    assert all(same["vae"]) and all(same["text_encoder"]) and not any(same["unet"])
+
+
+def test_the_direct_student_is_a_flow_made_from_the_teacher_itself(
+    teacher: Folder, pairs: Artifact, clip: Folder, store: Store
+) -> None:
+    config = Direct(phases=(L2,), warmup_steps=2)
+    made_from: dict[str, Source] = {"teacher": teacher, "pairs": pairs, "clip": clip}
+    artifact = run_stage("direct", 1, train_direct, config, made_from, store, PERF, silent)
+    assert TextToImage.load(artifact.folder("model")).parameterization == "raw"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_phase_in_either_precision_gives_fp32_weights(
+    precision: str, inputs: dict[str, Source], store: Store
+) -> None:
+    config = TWO_PHASES.model_copy(update={"precision": precision})
+    unet = weights(distilled(config, inputs, store).folder("model"))["unet"]
+    assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in unet.values())
+
+
+def test_lpips_without_its_trunk_is_named(inputs: dict[str, Source], store: Store, tmp_path: Path) -> None:
+    def config(path: str | None) -> Distill:
+        perceptual = Perceptual(kind="lpips", trunk_weights=path)
+        return TWO_PHASES.model_copy(update={"phases": (PERCEPTUAL,), "perceptual": perceptual})
+
+    with pytest.raises(UserError, match=r"distill\.perceptual\.trunk_weights: null; expected a file"):
+        distilled(config(None), inputs, store)
+    with pytest.raises(UserError, match=r"perceptual\.trunk_weights: .*none\.pth: no such file"):
+        distilled(config(str(tmp_path / "none.pth")), inputs, store)
+
+
+def test_pairs_in_a_plain_folder_are_refused(inputs: dict[str, Source], store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a plain folder; expected the artifact of a stage"):
+        distilled(TWO_PHASES, {**inputs, "pairs": Folder.open(tmp_path)}, store)
+
+
+def reflowed(config: Reflow, inputs: dict[str, Any], store: Store, progress: Progress = silent) -> Artifact:
+    return run_stage("reflow", 1, train_reflow, config, inputs, store, PERF, progress)
+
+
+@pytest.mark.parametrize("parameterization", ["raw", "converted"])
+def test_a_reflow_stopped_and_repeated_is_the_same_bitwise(
+    parameterization: str, teacher: Folder, pairs: Artifact, tmp_path: Path
+) -> None:
+    config = REFLOW.model_copy(update={"parameterization": parameterization})
+    made_from = {"teacher": teacher, "pairs": pairs}
+    whole = reflowed(config, made_from, LocalStore(tmp_path / "whole"))
+    assert TextToImage.load(whole.folder("model")).parameterization == parameterization
+    store = LocalStore(tmp_path / "stopped")
+    for told in (5, 2):  # twice, between checkpoints
+        with pytest.raises(Killed):
+            reflowed(config, made_from, store, killed_after(told))
+    assert reflowed(config, made_from, store).digest == whole.digest
+
+
+def test_a_second_round_keeps_what_the_first_ones_output_means(teacher: Folder, pairs: Artifact, store: Store) -> None:
+    converted = REFLOW.model_copy(update={"parameterization": "converted", "steps": 2})
+    first = reflowed(converted, {"teacher": teacher, "pairs": pairs}, store)
+    second = reflowed(REFLOW, {"teacher": first, "pairs": pairs}, store)
+    assert TextToImage.load(second.folder("model")).parameterization == "converted"
+
+
+def test_a_reflow_gets_nearer_to_its_pairs(flow: Folder, student_pairs: Artifact, store: Store) -> None:
+    config = REFLOW.model_copy(
+        update={"steps": 20, "batch_size": 10, "text_dropout": 0.0, "loss": "l2", "learning_rate": 1e-3}
+    )
+    made_from = {"teacher": flow, "pairs": student_pairs}
+    models = [flow.path, reflowed(config, made_from, store).folder("model")]
+    data = PairDataset(student_pairs)
+    noise, latent, prompts = data.batch(np.arange(len(data)))
+
+    def error(model: TextToImage) -> float:
+        found = euler(model.velocity(), noise, model.encode(prompts), 2)
+        return float(squared(found - latent).mean())
+
+    before, after = (error(TextToImage.load(folder)) for folder in models)
+    assert after < 0.5 * before

@@ -1,0 +1,72 @@
+"""Data order and randomness are functions of (seed, position)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.order import batch_ids, derive_seed, generator, sample_noise
+
+seeds, counts, sizes = st.integers(0, 2**62), st.integers(1, 40), st.integers(1, 50)
+
+
+@given(seeds, counts, sizes)
+def test_every_epoch_is_a_permutation(seed: int, count: int, batch_size: int) -> None:
+    steps = -(-3 * count // batch_size)
+    order = np.concatenate([batch_ids(seed, step, batch_size, count) for step in range(steps)])
+    for epoch in range(3):
+        assert sorted(order[epoch * count : (epoch + 1) * count]) == [*range(count)]
+
+
+@given(seeds, counts, sizes, st.lists(st.integers(0, 10_000), min_size=1, max_size=6))
+def test_a_batch_depends_on_seed_and_step_alone(seed: int, count: int, batch_size: int, steps: list[int]) -> None:
+    first = {step: batch_ids(seed, step, batch_size, count).tolist() for step in steps}
+    batch_ids(seed + 1, 0, batch_size, count)  # another training between
+    assert first == {step: batch_ids(seed, step, batch_size, count).tolist() for step in reversed(steps)}
+
+
+@given(seeds, counts, st.integers(1, 10), st.integers(0, 100))
+def test_the_order_does_not_depend_on_the_batch_size(seed: int, count: int, size: int, step: int) -> None:
+    ones = [batch_ids(seed, place, 1, count)[0] for place in range(step * size, (step + 1) * size)]
+    assert batch_ids(seed, step, size, count).tolist() == ones
+
+
+def test_epochs_and_seeds_differ() -> None:
+    orders = [batch_ids(seed, epoch, 100, 100).tolist() for seed in (0, 1) for epoch in (0, 1)]
+    assert len({tuple(order) for order in orders}) == 4 and [*range(100)] not in orders
+
+
+def test_nothing_to_draw_from_is_an_error() -> None:
+    with pytest.raises(ValueError, match="count is 0"):
+        batch_ids(0, 0, 4, 0)
+
+
+def test_derived_seeds_never_change() -> None:
+    assert derive_seed(0, "pairs", "reflow", 17) == 6088957237101485419
+    assert generator(0, "noise").initial_seed() == derive_seed(0, "noise")
+
+
+@given(st.lists(st.integers(0, 999) | st.sampled_from(["pairs", "reflow"]), min_size=1, max_size=3))
+def test_a_derived_seed_has_63_bits_and_its_own_path(parts: list[int | str]) -> None:
+    assert 0 <= derive_seed(*parts) < 2**63
+    assert derive_seed(*parts) != derive_seed(*parts, 0)
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=6), st.integers(0, 5))
+def test_noise_depends_on_its_own_seed_alone(among: list[int], place: int) -> None:
+    noise = sample_noise(among, (4, 8, 8))
+    place %= len(among)
+    assert noise.shape == (len(among), 4, 8, 8)
+    assert torch.equal(noise[place : place + 1], sample_noise([among[place]], (4, 8, 8)))
+
+
+def test_noise_is_standard_normal_and_independent_between_seeds() -> None:
+    noise = sample_noise([derive_seed(0, i) for i in range(400)], (4, 4, 4)).flatten(1)
+    values = noise.flatten().sort().values.double()
+    normal = torch.distributions.Normal(0.0, 1.0).cdf(values)
+    assert (normal - (torch.arange(len(values)) + 0.5) / len(values)).abs().max() < 1.95 / len(values) ** 0.5
+    correlation = torch.corrcoef(noise) - torch.eye(len(noise))
+    assert correlation.abs().max() < 6.5 / 64**0.5  # the largest of 80,000 pairs
