@@ -7,12 +7,12 @@ import os
 import sys
 import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from flows.artifacts_cli import artifacts
 from flows.options import DEFAULT_STORE, StoreUrl
@@ -36,8 +36,6 @@ RecipeOption = Annotated[str, typer.Option("--recipe", help="whose last run name
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="set a recipe field: pairs.steps=10")
 ]
-
-_STATUS_RUNS = 10
 
 
 def main() -> None:
@@ -120,25 +118,19 @@ def plan(
 
 
 @app.command()
-def status(store: StoreUrl = DEFAULT_STORE) -> None:
-    """Show the last runs in a store, newest first."""
+def status(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="show its stages; its first letters do")] = None,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Show the last runs in a store, newest first, or all that is known of one."""
+    from flows.status_table import find_run, run_table, runs_table
     from infra.runs import list_runs
 
-    table = Table("run", "recipe", "state", "started", "made", "cached", "error", box=None, pad_edge=False)
-    runs = list_runs(Store.open(store))[-_STATUS_RUNS:]
-    for record in reversed(runs):
-        made = ", ".join(stage.stage for stage in record.stages if stage.state == "done")
-        cached = sum(stage.state == "cached" for stage in record.stages)
-        table.add_row(
-            record.run_id,
-            record.recipe,
-            record.state,
-            record.started_at[:19],
-            made,
-            str(cached),
-            record.error,
-        )
-    results().print(table if runs else f"no runs in {store} yet")
+    runs, now = list_runs(Store.open(store)), datetime.now(UTC)
+    if run is not None:
+        results().print(run_table(find_run(runs, run), now))
+    else:
+        results().print(runs_table(runs, now) if runs else f"no runs in {store} yet")
 
 
 @app.command()

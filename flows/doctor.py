@@ -19,7 +19,8 @@ from packaging.requirements import Requirement
 from flows import sources
 from flows.algorithm import instaflow
 from flows.plan_table import size
-from infra.artifact import Folder, cache_folder
+from infra.artifact import Folder
+from infra.cache import cache_folder
 from infra.errors import UserError
 from infra.fingerprint import sha256_file
 from infra.manifest import Manifest

@@ -40,9 +40,10 @@ class Expected:
 
 
 def extent(config: Section, roles: Collection[str], samples: int = 0) -> Extent:
-    """The work of a stage with this configuration and inputs in these roles; `samples` counts the prompts of pairs."""
+    """The work of a stage with this configuration and inputs in these roles; `samples` counts the pairs to be made."""
     if phases := training_phases(config):
-        return Extent(sum(phases.values()), "steps", _network_samples(config))
+        total = sum(phases.values())
+        return Extent(total, "steps", samples_between(config, 0, total))
     if isinstance(config, PairsJob):
         forwards = config.steps * (2 if config.guidance != 1 else 1)
         return Extent(math.ceil(samples / config.shard_size), "shards", samples * forwards, samples)
@@ -56,15 +57,33 @@ def extent(config: Section, roles: Collection[str], samples: int = 0) -> Extent:
 
 def training_phases(config: Section) -> dict[str, int]:
     """Steps of each training within a stage, by the name of its checkpoints; empty for what trains nothing."""
+    return {name: steps for name, (steps, _) in _phases(config).items()}
+
+
+def _phases(config: Section) -> dict[str, tuple[int, int]]:
+    """(steps, batch size) of each training within a stage, in order."""
     if isinstance(config, Reflow):
-        return {"reflow": config.steps}
+        return {"reflow": (config.steps, config.batch_size)}
     if isinstance(config, Distill):
-        return {f"phase-{number}-{phase.loss}": phase.steps for number, phase in enumerate(config.phases)}
+        return {f"phase-{n}-{phase.loss}": (phase.steps, phase.batch_size) for n, phase in enumerate(config.phases)}
     if isinstance(config, TrainTeacher):
-        return {"autoencoder": config.autoencoder_steps, "denoiser": config.steps}
+        autoencoder = (config.autoencoder_steps, config.autoencoder_batch_size)
+        return {"autoencoder": autoencoder, "denoiser": (config.steps, config.batch_size)}
     if isinstance(config, TrainClip):
-        return {"clip": config.steps, "reader": config.reader_steps}
+        return {"clip": (config.steps, config.batch_size), "reader": (config.reader_steps, config.reader_batch_size)}
     return {}
+
+
+def samples_between(config: Section, before: int, after: int) -> int:
+    """Samples in the units of progress from `before` to `after`: a training step is a batch of them."""
+    phases = _phases(config).values()
+    if not phases:
+        return after - before
+    count, start = 0, 0
+    for steps, batch_size in phases:
+        count += batch_size * max(0, min(after, start + steps) - max(before, start))
+        start += steps
+    return count
 
 
 def work_of(config: Section, roles: Collection[str], recipe: Recipe) -> Extent:
@@ -105,18 +124,6 @@ def _checkpoint_steps(paths: Iterable[str]) -> dict[str, int]:
         if match := _CHECKPOINT.search(path):
             found[match[1]] = max(found.get(match[1], 0), int(match[2]))
     return found
-
-
-def _network_samples(config: Section) -> float:
-    """Samples that go through the trained networks."""
-    if isinstance(config, Reflow):
-        return config.steps * config.batch_size
-    if isinstance(config, Distill):
-        return sum(phase.steps * phase.batch_size for phase in config.phases)
-    if isinstance(config, TrainTeacher):
-        return config.autoencoder_steps * config.autoencoder_batch_size + config.steps * config.batch_size
-    assert isinstance(config, TrainClip)
-    return config.steps * config.batch_size + config.reader_steps * config.reader_batch_size
 
 
 def _pieces(config: Section) -> float:

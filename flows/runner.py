@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import secrets
-import time
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
 
 from flows import sources
 from flows.pace import duration
@@ -17,15 +20,18 @@ from flows.selection import EVERYTHING, Choice, Selection, needed, select
 from flows.stage_flows import STAGE_FLOWS
 from flows.stages import stage_of
 from flows.terminal import console
+from flows.watch import Watch, watching
 from infra.artifact import Artifact, Source, base_of
-from infra.environment import environment, utc_now
+from infra.environment import environment, user, utc_now
+from infra.errors import UserError
 from infra.recipe import Recipe, Section
 from infra.redo import redo_all
 from infra.runs import Ref, RunRecord, StageRun, write_begun, write_ref, write_run
-from infra.store import Store
+from infra.store import Store, StoreError
 from tasks.stage import find_cached, stage_fingerprint
 
 End = Literal["done", "failed", "cancelled"]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,42 +73,70 @@ class Runner:
         if stage_id in self.selection.force:
             redo_all(self.store, base)
         write_begun(self.store, self.recipe.name, stage_id, base)
+        self._add(StageRun(stage=stage_id, artifact=base, state="running"))
 
     def _left_out(self, stage_id: str, config: Section, taken: Mapping[str, Source]) -> Handle:
         kind = stage_of(stage_id)
         cached = find_cached(kind.name, kind.version, config, taken, self.store)
         if cached is None:
             return LeftOut(frozenset({stage_id}))
-        self._note(stage_id, config, cached, cached=True, seconds=0.0)
+        self._add(StageRun(stage=stage_id, artifact=cached.base, state="cached"))
+        self._noted(stage_id, config, cached)
         return cached
 
     def _run(self, stage_id: str, config: Section, taken: Mapping[str, Source]) -> Artifact:
-        started_s = time.monotonic()
-        state = STAGE_FLOWS[stage_of(stage_id).name](
-            config=config,
-            inputs={role: source.uri for role, source in taken.items()},
-            store=self.store.url,
-            performance=self.recipe.performance,
-            name=stage_id,
-            return_state=True,
-        )
-        assert isinstance(state, State)
-        artifact = Artifact.find(self.store, state.result())
-        self._note(stage_id, config, artifact, cached=state.name == "Cached", seconds=time.monotonic() - started_s)
+        watch = Watch(config, lambda: self._beat(watch))
+        try:
+            with watching(watch):
+                state = STAGE_FLOWS[stage_of(stage_id).name](
+                    config=config,
+                    inputs={role: source.uri for role, source in taken.items()},
+                    store=self.store.url,
+                    performance=self.recipe.performance,
+                    name=stage_id,
+                    return_state=True,
+                )
+            assert isinstance(state, State)
+            artifact = Artifact.find(self.store, state.result())
+        except BaseException as error:  # written with the end of the run
+            self._change(watch.measured() | {"state": _end(error), "error": _message(error)})
+            raise
+        cached = state.name == "Cached"
+        self._change({"state": "cached", "seconds": watch.seconds} if cached else watch.measured() | {"state": "done"})
+        self._noted(stage_id, config, artifact)
         return artifact
 
-    def _note(self, stage_id: str, config: Section, artifact: Artifact, *, cached: bool, seconds: float) -> None:
-        done = StageRun(stage=stage_id, artifact=artifact.base, state="cached" if cached else "done", seconds=seconds)
-        self.record = self.record.model_copy(update={"stages": [*self.record.stages, done]})
-        write_run(self.store, self.record)
-        write_ref(self.store, self.recipe.name, stage_id, _ref(artifact, config))
-        console().print(f"{stage_id:<14} {'cached' if cached else duration(seconds):>12}  {artifact.base}")
+    def _add(self, stage: StageRun) -> None:
+        self.record = self.record.model_copy(update={"stages": [*self.record.stages, stage]})
+        self._write()
 
-    def end(self, state: End, error: str | None = None) -> None:
-        """Write how the run ended."""
-        update = {"state": state, "finished_at": utc_now(), "error": error}
-        self.record = self.record.model_copy(update=update)
+    def _change(self, update: Mapping[str, object]) -> None:
+        """Change what the record says of the last stage."""
+        *before, last = self.record.stages
+        self.record = self.record.model_copy(update={"stages": [*before, last.model_copy(update=update)]})
+
+    def _write(self) -> None:
+        self.record = self.record.model_copy(update={"heartbeat_at": utc_now()})
         write_run(self.store, self.record)
+
+    def _beat(self, watch: Watch) -> None:
+        """Give a sign of life."""
+        self._change(watch.measured())
+        with _forgiven():
+            self._write()
+
+    def _noted(self, stage_id: str, config: Section, artifact: Artifact) -> None:
+        self._write()
+        write_ref(self.store, self.recipe.name, stage_id, _ref(artifact, config))
+        last = self.record.stages[-1]
+        took = "cached" if last.state == "cached" else duration(last.seconds)
+        console().print(f"{stage_id:<14} {took:>12}  {artifact.base}")
+
+    def end(self, state: End, exit: int | str, error: str | None = None) -> None:
+        """Write how the run ended."""
+        update = {"state": state, "finished_at": utc_now(), "exit": exit, "error": error}
+        self.record = self.record.model_copy(update=update)
+        self._write()
 
 
 @contextmanager
@@ -120,6 +154,9 @@ def recorded(recipe: Recipe, store: Store, choice: Choice = EVERYTHING) -> Itera
             state="running",
             started_at=started_at,
             environment=environment(),
+            user=user(),
+            pid=os.getpid(),
+            heartbeat_at=started_at,
         ),
         selection,
     )
@@ -127,10 +164,38 @@ def recorded(recipe: Recipe, store: Store, choice: Choice = EVERYTHING) -> Itera
     try:
         yield runner
     except BaseException as error:  # Ctrl-C and SIGTERM are no Exceptions
-        ended: End = "failed" if isinstance(error, Exception) else "cancelled"
-        runner.end(ended, f"{type(error).__name__}: {error}".removesuffix(": "))
+        with _forgiven():  # the store may be what it failed with
+            runner.end(_end(error), _exit(error), _message(error))
         raise
-    runner.end("done")
+    runner.end("done", exit=0)
+
+
+@contextmanager
+def _forgiven() -> Iterator[None]:
+    """A record that cannot be written is logged and forgotten: it only explains."""
+    try:
+        yield
+    except StoreError as error:
+        _log.warning("the run's record is not up to date: %s", error)
+
+
+def _end(error: BaseException) -> End:
+    return "failed" if isinstance(error, Exception) else "cancelled"
+
+
+def _message(error: BaseException) -> str:
+    return _signal(error) or f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _exit(error: BaseException) -> int | str:
+    """The exit code of a command that ends with this, or the name of the signal behind it."""
+    return _signal(error) or (2 if isinstance(error, UserError) else 1)
+
+
+def _signal(error: BaseException) -> str | None:
+    if isinstance(error, TerminationSignal):
+        return signal.Signals(error.signal).name
+    return signal.SIGINT.name if isinstance(error, KeyboardInterrupt) else None
 
 
 def _ref(artifact: Artifact, config: Section) -> Ref:

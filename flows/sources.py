@@ -15,11 +15,15 @@ _EMBEDDED_FOLDERS = {"model": WEIGHTS / "teacher", "clip": WEIGHTS / "clip"}
 _TREES = {"coco": "coco", "world": "coco", "clip": "clip"}  # in every other role a folder is a model
 
 
-@functools.cache  # its digest reads every byte
 def given(tree: str, path: str) -> Folder:
     """The tree "model", "clip" or "coco" at `path`; "mini" is the embedded one. UserError if absent."""
     embedded = _EMBEDDED_FOLDERS.get(tree) if path == EMBEDDED else None
-    return Folder.open(embedded or path, tree)
+    return _opened(embedded or Path(path), tree)
+
+
+@functools.cache  # its digest reads every byte
+def _opened(path: Path, tree: str) -> Folder:
+    return Folder.open(path, tree)
 
 
 def open_input(store: Store, role: str, uri: str) -> Source:

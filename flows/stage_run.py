@@ -15,7 +15,11 @@ from flows.mirror import mirrored
 from flows.records import expect_task_run
 from flows.sources import open_input
 from flows.stages import stage_of
+from flows.watch import Watch, watch_of
+from infra.artifact import Artifact
 from infra.recipe import Performance, Section
+from infra.runs import BEAT_S
+from infra.stopping import attended
 from infra.store import Store
 from tasks.progress import Progress
 from tasks.stage import entry_point, find_cached, run_stage
@@ -41,20 +45,29 @@ def work(stage_id: str, config: Section, inputs: dict[str, str], store_url: str,
     expect_task_run()
     stage, store = stage_of(stage_id), Store.open(store_url)
     sources = {role: open_input(store, role, uri) for role, uri in inputs.items()}
-    function = entry_point(stage.function)
-    with mirrored(stage_id) as mirror, _everywhere(stage_id, mirror.progress) as progress:
-        artifact = run_stage(stage.name, stage.version, function, config, sources, store, perf, progress)
+    function, watch = entry_point(stage.function), watch_of(config)
+    with mirrored(stage_id) as mirror, _everywhere(stage_id, mirror.progress, watch) as progress:
+
+        def done() -> Artifact:
+            return run_stage(stage.name, stage.version, function, config, sources, store, perf, progress)
+
+        artifact = attended(done, watch.beat, BEAT_S, on_stop=lambda: _say_stopping(stage_id))
         mirror.finished(artifact, cached=False)
     return artifact.uri
 
 
 @contextmanager
-def _everywhere(stage_id: str, mirror: Progress) -> Iterator[Progress]:
-    """A Progress shown on the terminal and in Prefect."""
+def _everywhere(stage_id: str, mirror: Progress, watch: Watch) -> Iterator[Progress]:
+    """A Progress shown on the terminal and in Prefect, and watched."""
     with terminal.shown(stage_id) as screen:
 
         def progress(done: int, total: int, unit: str) -> None:
+            watch(done, total, unit)
             screen(done, total, unit)
             mirror(done, total, unit)
 
         yield progress
+
+
+def _say_stopping(stage_id: str) -> None:
+    terminal.console().print(f"{stage_id}: stopping when the step under way is done and saved; again to stop at once")

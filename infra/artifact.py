@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-import os
 import re
 import shutil
 import tempfile
@@ -20,9 +19,11 @@ from typing import Protocol
 
 from pydantic import JsonValue, ValidationError
 
+from infra.cache import fetch
 from infra.environment import environment, utc_now
 from infra.errors import UserError
-from infra.fingerprint import SHORT, digest_of_hashes, sha256_bytes, sha256_file, tree_digest, tree_files
+from infra.fingerprint import SHORT, digest_of_hashes, sha256_file, tree_digest, tree_files
+from infra.killpoint import reached
 from infra.manifest import FileRecord, InputRecord, Manifest, Metric, UnitRecord
 from infra.redo import REDO, why_redo
 from infra.store import Store
@@ -131,7 +132,7 @@ class Artifact:
         raises UserError when it differs or the file is gone, KeyError when the manifest has no such file.
         """
         record = file if isinstance(file, FileRecord) else self._record(file)
-        return _fetch(self.store, self.base, record)
+        return fetch(self.store, self.base, record)
 
     def folder(self, name: str = "") -> Path:
         """The local folder of the tree blob `name`, every file verified; for "" the whole artifact's."""
@@ -205,7 +206,7 @@ class Draft:
 
     def fetch(self, file: FileRecord) -> Path:
         """A local, verified copy of a blob that a unit has committed."""
-        return _fetch(self.store, self.base, file)
+        return fetch(self.store, self.base, file)
 
     def folder(self, name: str) -> Path:
         """The local folder of a tree blob that a unit has committed, every file verified."""
@@ -233,10 +234,13 @@ class Draft:
         files: list[FileRecord] = []
         for name, local in blobs.items():
             for record, path in _plan(name, local, rows=counts.get(name), volatile=name in set(volatile)):
+                reached(self.stage, "blob", record.name)
                 self.store.upload(path, f"{self.base}/{record.path}")
                 files.append(record)
         done = UnitRecord(unit=unit, files=files, rows=rows, seconds=seconds, metrics=dict(metrics or {}))
+        reached(self.stage, "unit", unit)
         self.store.write(f"{self.base}/units/{unit}.json", done.to_bytes())
+        reached(self.stage, "unit-done", unit)
         return done
 
     def finish(
@@ -271,9 +275,12 @@ class Draft:
             finished_at=finished_at,
             seconds=max(wall, sum(unit.seconds for unit in units)),
         )
+        reached(self.stage, "manifest")
         made = self._put(manifest)
+        reached(self.stage, "manifest-done")
         for path in [*self.store.list(f"{self.base}/checkpoints"), f"{self.base}/{REDO}"]:
             self.store.delete(path)
+            reached(self.stage, "deleted", path.removeprefix(f"{self.base}/"))
         self.close()
         return made
 
@@ -297,6 +304,12 @@ def _tree(files: Iterable[FileRecord], name: str, where: str, fetch: Callable[[F
     if not records:
         raise KeyError(f"{where} holds no folder {name!r}")
     paths = [fetch(record) for record in records]
+    if not all(path.is_file() for path in paths):
+        size = sum(record.bytes for record in records)
+        raise UserError(
+            f"{where}: {name or 'the artifact'} takes {size} bytes, more than the cache may hold: its first files made"
+            " room for the last. Raise INSTAFLOW_CACHE_BYTES."
+        )
     levels = len(Path(records[0].path).parts) - (2 if name else 0)
     return paths[0].parents[levels - 1]
 
@@ -322,47 +335,3 @@ def _merged(files: Iterable[FileRecord]) -> list[FileRecord]:
     names = [file.name for file in found.values()]
     assert len(names) == len(set(names)), "two units of one stage committed different blobs under one name"
     return [found[path] for path in sorted(found)]
-
-
-_verified: set[tuple[Path, str]] = set()  # files whose sha256 this process has checked
-
-
-def _fetch(store: Store, base: str, record: FileRecord) -> Path:
-    path = f"{base}/{record.path}"
-    local = store.local_path(path) or _cached(store, path, record)
-    if not local.is_file():
-        raise UserError(
-            f"{store.url}/{path}: the file is missing. Run the stage again: only what is missing is redone."
-        )
-    found = _sha256_once(local, record.sha256)
-    if found != record.sha256:
-        raise UserError(
-            f"{store.url}/{path}: the file is damaged: expected sha256 {record.sha256}, found {found}."
-            f" Say `instaflow artifacts verify {base} --store {store.url}` and run the stage again: only the unit it"
-            " belongs to is redone."
-        )
-    return local
-
-
-def cache_folder() -> Path:
-    """Where files of remote stores are kept: $INSTAFLOW_CACHE, else ~/.cache/instaflow."""
-    return Path(os.environ.get("INSTAFLOW_CACHE") or Path.home() / ".cache" / "instaflow")
-
-
-def _cached(store: Store, path: str, record: FileRecord) -> Path:
-    local = cache_folder() / sha256_bytes(store.url.encode())[:SHORT] / path
-    if not local.is_file() or _sha256_once(local, record.sha256) != record.sha256:
-        try:
-            store.download(path, local)
-        except FileNotFoundError:
-            local.unlink(missing_ok=True)
-    return local
-
-
-def _sha256_once(path: Path, expected: str) -> str:
-    if (path, expected) in _verified:
-        return expected
-    found = sha256_file(path)
-    if found == expected:
-        _verified.add((path, expected))
-    return found

@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue, ValidationError
 from infra.artifact import Draft
 from infra.errors import UserError
 from infra.fingerprint import canonical_json, sha256_file
+from infra.killpoint import reached
 from infra.manifest import Record
 
 if TYPE_CHECKING:
@@ -60,8 +61,11 @@ def save(draft: Draft, checkpoint: Checkpoint) -> None:
         bytes=local.stat().st_size,
         layout=dict(checkpoint.layout),
     )
+    reached(draft.stage, "checkpoint-blob", checkpoint.phase)
     draft.store.upload(local, f"{draft.base}/{record.file}")
+    reached(draft.stage, "checkpoint-record", checkpoint.phase)
     draft.store.write(f"{draft.base}/{_folder(checkpoint.phase)}/{local.stem}.json", record.to_bytes())
+    reached(draft.stage, "checkpoint-done", checkpoint.phase)
     local.unlink()
     _sweep(draft, checkpoint.phase)
 
@@ -128,7 +132,9 @@ def _sweep(draft: Draft, phase: str) -> None:
     paths = sorted(_record_paths(draft, phase))
     for path in paths[:-KEEP]:
         draft.store.delete(path)
+        reached(draft.stage, "checkpoint-record-deleted", phase)
     kept = {path.removesuffix(".json") for path in paths[-KEEP:]}
     for path in draft.store.list(f"{draft.base}/{_folder(phase)}"):
         if path.endswith(".safetensors") and path.rpartition("-")[0] not in kept:
             draft.store.delete(path)
+            reached(draft.stage, "checkpoint-blob-deleted", phase)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import importlib.metadata
 import platform
 import socket
@@ -46,6 +47,14 @@ def _git_commit() -> str | None:
 def environment() -> dict[str, str]:
     """Versions of what matters, host, platform and git commit, read without importing any of the packages."""
     return dict(_environment())
+
+
+def user() -> str | None:
+    """The account's name; None where it has none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # KeyError before Python 3.13
+        return None
 
 
 def utc_now() -> str:

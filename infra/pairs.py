@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset
 
 from infra.artifact import Artifact
 from infra.errors import UserError
+from infra.shard_maps import ShardMaps
 from infra.store import Store
 
 if TYPE_CHECKING:
@@ -29,11 +31,15 @@ class Pair(TypedDict):
 
 
 class PairDataset(Dataset[Pair]):
-    """Pairs in the order of their index; `artifact` is an open one or its URI.
+    """Pairs in the order of their index; `artifact` is an open one or its URI, `store/pairs/fingerprint`.
 
-    Opening checks the sha256 of the index and of every shard before a sample is given, and maps the shards:
-    reading a sample then copies its bytes and nothing else. Raises UserError for a damaged shard and for
-    pairs of more than one shape.
+    A shard is downloaded if its store is remote, checked by its sha256 and mapped when a pair of it is first asked
+    for: reading then copies the pair's bytes and nothing else, and no pair of a damaged shard is ever given. Have the
+    workers of a DataLoader spawned (`multiprocessing_context="spawn"`): a forked one inherits the threads and
+    connections of its parent in an unknown state, and S3 hangs there.
+
+    Opening raises UserError for pairs of more than one shape, reading for a damaged shard, StoreError when a remote
+    store fails.
     """
 
     def __init__(self, artifact: Artifact | str) -> None:
@@ -47,36 +53,51 @@ class PairDataset(Dataset[Pair]):
         self.dtype, self.shape = _one_layout(artifact, table)
         shards = table["shard"].combine_chunks().dictionary_encode()
         self._shard_of = shards.indices.to_numpy()
-        self._maps = [np.memmap(artifact.fetch(name), np.uint8, "r") for name in shards.dictionary.to_pylist()]
+        self._shards = ShardMaps(artifact, shards.dictionary.to_pylist())
 
     def __len__(self) -> int:
         return len(self._offsets)
 
     def __getitem__(self, index: int) -> Pair:
-        noise, latent, prompts = self.batch(np.array([index]))
-        return {
-            "noise": noise[0],
-            "latent": latent[0],
-            "prompt": prompts[0],
-            "key": self._keys[index].as_py(),
-        }
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Pair]:
+        """Several pairs at once, as a DataLoader asks for its batches."""
+        ids = np.asarray(indices)
+        noises, latents, prompts = self.batch(ids)
+        keys = self._keys.take(ids).to_pylist()
+        return [
+            {"noise": noise, "latent": latent, "prompt": prompt, "key": key}
+            for noise, latent, prompt, key in zip(noises, latents, prompts, keys, strict=True)
+        ]
 
     def batch(self, ids: npt.NDArray[np.integer]) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-        """Pairs at positions `ids` [B]: float32 noise, latent [B, C, H, W], prompts. Raises IndexError."""
+        """Pairs at positions `ids` [B]: float32 noise, latent [B, C, H, W], prompts.
+
+        Raises IndexError, UserError for a damaged shard, StoreError.
+        """
         if len(ids) and not (0 <= ids.min() and ids.max() < len(self)):
             raise IndexError(f"pair positions go from 0 to {len(self) - 1}, asked for {ids.min()} to {ids.max()}")
         count = int(np.prod(self.shape))
         both = np.empty((2, len(ids), count), self.dtype)
         rows = both.view(np.uint8)
         size = rows.shape[2]
-        for row, (shard, (noise, latent)) in enumerate(
-            zip(self._shard_of[ids].tolist(), self._offsets[ids].tolist(), strict=True)
-        ):
-            data = self._maps[shard]
+        numbers = self._shard_of[ids]
+        maps = self._shards.open(np.unique(numbers).tolist())
+        for row, (shard, (noise, latent)) in enumerate(zip(numbers.tolist(), self._offsets[ids].tolist(), strict=True)):
+            data = maps[shard]
             rows[0, row] = data[noise : noise + size]
             rows[1, row] = data[latent : latent + size]
         noises, latents = torch.from_numpy(both.reshape(2, len(ids), *self.shape).astype(np.float32, copy=False))
         return noises, latents, self._prompts.take(ids).to_pylist()
+
+    def prefetch(self, ids: npt.NDArray[np.integer]) -> None:
+        """Have the shards of the pairs `ids` downloaded in the background, in the order in which they are needed.
+
+        As many as the cache may hold; of a local store none. A later call takes the place of an earlier one.
+        """
+        numbers, first = np.unique(self._shard_of[ids], return_index=True)
+        self._shards.prefetch(numbers[np.argsort(first)].tolist())
 
     def __reduce__(self) -> tuple[type[PairDataset], tuple[str]]:
         # a worker process maps the files itself: pickling a map would copy the data set

@@ -34,6 +34,7 @@ Solver = Literal["dpmsolver++", "ddim", "euler"]
 
 _SEED = "seed of the stage's random numbers"
 _CHECKPOINT = "training steps between two checkpoints"
+_CHECKPOINT_MINUTES = "minutes after which there is a checkpoint even if those steps are not done yet"
 _WARMUP = "steps over which the learning rate rises linearly to its value"
 _EMA = "decay per step of the exponential moving average of the weights (kept in fp32); 0 is off"
 _DECAY = "what follows the warm-up: a constant learning rate (the paper) or half a cosine down to 0"
@@ -99,6 +100,7 @@ class TrainTeacher(Section):
     warmup_steps: int = Field(default=500, ge=0, description=_WARMUP)
     seed: Seed = Field(default=0, description=_SEED)
     checkpoint_every_steps: Count = Field(default=1000, description=_CHECKPOINT, json_schema_extra=ASIDE)
+    checkpoint_every_minutes: Rate = Field(default=30.0, description=_CHECKPOINT_MINUTES, json_schema_extra=ASIDE)
 
 
 class TrainClip(Section):
@@ -112,6 +114,7 @@ class TrainClip(Section):
     reader_learning_rate: Rate = Field(default=1e-3, description="peak learning rate of the attribute reader, per step")
     seed: Seed = Field(default=0, description=_SEED)
     checkpoint_every_steps: Count = Field(default=1000, description=_CHECKPOINT, json_schema_extra=ASIDE)
+    checkpoint_every_minutes: Rate = Field(default=30.0, description=_CHECKPOINT_MINUTES, json_schema_extra=ASIDE)
 
 
 class Coco(Section):
@@ -195,6 +198,7 @@ class Reflow(Section):
     precision: Precision = Field(default="fp32", description="number format of the forward and backward pass")
     seed: Seed = Field(default=0, description=_SEED)
     checkpoint_every_steps: Count = Field(default=500, description=_CHECKPOINT, json_schema_extra=ASIDE)
+    checkpoint_every_minutes: Rate = Field(default=30.0, description=_CHECKPOINT_MINUTES, json_schema_extra=ASIDE)
 
 
 class DistillPhase(Section):
@@ -202,6 +206,11 @@ class DistillPhase(Section):
 
     loss: Literal["l2", "perceptual"] = Field(
         default="l2", description="l2: between latents; perceptual: between decoded images"
+    )
+    latent_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the squared latent error that is added to a perceptual distance; none in the paper",
     )
     steps: Count = Field(default=3000, description="training steps of the phase")
     batch_size: Count = Field(default=64, description="pairs per step")
@@ -242,6 +251,7 @@ class Distill(Section):
     precision: Precision = Field(default="fp32", description="number format of the forward and backward pass")
     seed: Seed = Field(default=0, description=_SEED)
     checkpoint_every_steps: Count = Field(default=500, description=_CHECKPOINT, json_schema_extra=ASIDE)
+    checkpoint_every_minutes: Rate = Field(default=30.0, description=_CHECKPOINT_MINUTES, json_schema_extra=ASIDE)
     perceptual: Perceptual = Field(default=Perceptual(), description="the distance of the perceptual phases")
 
 

@@ -1,15 +1,23 @@
-"""Run records and references: who ran what, and what a recipe's last run made of each stage."""
+"""Run records and references: who ran what, and what a recipe's last run made of each stage.
+
+A run that is killed cannot say so: it gives a sign of life every half minute, and who reads its record sees how
+long ago the last one was.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Literal, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
 
 from infra.manifest import Record
 from infra.store import Store
+
+BEAT_S = 30.0
+LOST_AFTER_S = 4 * BEAT_S
 
 _R = TypeVar("_R", bound=Record)
 _log = logging.getLogger(__name__)
@@ -31,12 +39,26 @@ class Begun(Record):
 
 
 class StageRun(Record):
-    """One stage within a run."""
+    """One stage within a run. What was measured is null in a cached stage and in records of older versions."""
 
     stage: str = Field(description="id of the stage in the chain")
     artifact: str = Field(description="stage/fingerprint")
-    state: Literal["cached", "done", "failed"] = Field(description="how it ended")
+    state: Literal["running", "cached", "done", "failed", "cancelled"] = Field(description="how it stands or ended")
     seconds: float = Field(default=0.0, description="wall time, s")
+    error: str | None = Field(default=None, description="the message it failed with")
+    device: str | None = Field(default=None, description="what computed: a GPU's name, or CPU")
+    device_seconds: float | None = Field(default=None, description="wall time x devices used, s")
+    unit: str | None = Field(default=None, description="what progress is counted in: pairs, steps, images, ...")
+    units: int | None = Field(default=None, description="how many of them this run did")
+    samples_per_second: float | None = Field(
+        default=None, description="samples per second of work in this run (a training step is a batch of them)"
+    )
+    peak_memory_bytes: int | None = Field(
+        default=None, description="largest resident memory of the process up to the end of the stage"
+    )
+    peak_device_memory_bytes: int | None = Field(
+        default=None, description="most memory allocated on the GPU during the stage"
+    )
 
 
 class RunRecord(Record):
@@ -49,7 +71,21 @@ class RunRecord(Record):
     finished_at: str | None = Field(default=None, description="ISO 8601, UTC; null while it runs")
     stages: list[StageRun] = Field(default_factory=list, description="stages so far, in order")
     environment: dict[str, str] = Field(default_factory=dict, description="versions, host, platform, git commit")
+    user: str | None = Field(default=None, description="who ran it: the account's name")
+    pid: int | None = Field(default=None, description="its process on the environment's host")
+    heartbeat_at: str | None = Field(default=None, description="last sign of life while it runs: ISO 8601, UTC")
+    exit: int | str | None = Field(
+        default=None, description="exit code, or the name of the signal that ended it; null while it runs"
+    )
     error: str | None = Field(default=None, description="the message it failed with")
+
+    def silent_s(self, now: datetime) -> float:
+        """Seconds since the last sign of life."""
+        return (now - datetime.fromisoformat(self.heartbeat_at or self.started_at)).total_seconds()
+
+    def is_lost(self, now: datetime) -> bool:
+        """Whether it says that it runs but has been silent for minutes: killed, stopped, or cut off from the store."""
+        return self.state == "running" and self.silent_s(now) > LOST_AFTER_S
 
 
 def write_ref(store: Store, recipe: str, stage_id: str, ref: Ref) -> None:

@@ -64,7 +64,7 @@ class TextToImage:
         self.pipeline.to(torch.device("cpu"))
         for part in (self.pipeline.unet, self.pipeline.vae):
             part.to(memory_format=torch.contiguous_format)
-        self.pipeline.save_pretrained(folder, safe_serialization=True)
+        save_pipeline(self.pipeline, folder)
         if self.parameterization == "converted":
             (folder / MARKER).write_text(json.dumps({"parameterization": "converted"}) + "\n")
 
@@ -84,16 +84,15 @@ class TextToImage:
         """Where the networks are."""
         return self.pipeline.unet.device
 
-    def tokenize(self, prompts: Sequence[str]) -> tuple[Tensor, int]:
-        """Token ids [B, L] and how many of the prompts were too long and cut."""
+    def truncated(self, prompts: Sequence[str]) -> int:
+        """How many of the prompts are longer than the tokenizer takes, so that :meth:`encode` cuts them."""
         tokenizer = self.pipeline.tokenizer
-        ids = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").input_ids
-        lengths = [len(row) for row in tokenizer(list(prompts), verbose=False).input_ids]
-        return ids, sum(length > tokenizer.model_max_length for length in lengths)
+        return sum(len(row) > tokenizer.model_max_length for row in tokenizer(list(prompts), verbose=False).input_ids)
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
         """Text embeddings [B, L, D] of the frozen text encoder."""
-        ids, _ = self.tokenize(prompts)
+        tokenizer = self.pipeline.tokenizer
+        ids = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").input_ids
         with torch.no_grad():
             return self.pipeline.text_encoder(ids.to(self.device))[0]
 
@@ -141,6 +140,13 @@ class TextToImage:
             raise ValueError(
                 f"solver {solver!r}: a {self.parameterization} model is solved with one of {', '.join(known)}"
             )
+
+
+def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+    """``save_pretrained`` without the paths that the parts were loaded from: the same model is the same bytes."""
+    for part in (pipeline, pipeline.unet, pipeline.vae):
+        part.register_to_config(_name_or_path="")
+    pipeline.save_pretrained(folder, safe_serialization=True)
 
 
 def flow_scheduler() -> UniPCMultistepScheduler:

@@ -20,7 +20,7 @@ from tasks.coco import read_captions, read_image
 from tasks.curves import write_curve
 from tasks.fit import CurvePoint, FitPlan, fit
 from tasks.order import batch_ids, derive_seed, generator
-from tasks.progress import Progress
+from tasks.progress import Progress, part
 from tasks.stage import StageResult
 from tasks.teacher import SPLIT, load_training_set, to_pixels
 
@@ -40,8 +40,9 @@ def train_clip(
         started, folder = time.monotonic(), out.workdir / "clip"
         images, captions = load_training_set(coco)
         merges = learn_merges(text for texts in captions for text in texts)
-        clip_curve = _clip(config, images, captions, merges, out, folder, progress)
-        reader_curve = _reader(config, images, coco, out, folder, progress)
+        data, total = inputs["world"].digest, config.steps + config.reader_steps
+        clip_curve = _clip(config, data, images, captions, merges, out, folder, part(progress, 0, total))
+        reader_curve = _reader(config, data, images, coco, out, folder, part(progress, config.steps, total))
         blobs = {
             "clip": folder,
             "clip_curve.parquet": write_curve(out.workdir / "clip_curve.parquet", [clip_curve]),
@@ -53,6 +54,7 @@ def train_clip(
 
 def _clip(
     config: TrainClip,
+    data: str,
     images: Tensor,
     captions: list[list[str]],
     merges: Merges,
@@ -74,13 +76,14 @@ def _clip(
         pixels = (images[ids] / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
         return clip_loss(clip, pixels, tokens[ids, chosen])
 
-    curve = fit(clip, loss, _plan(config, config.steps, config.learning_rate, seed), out, "clip", progress)
+    plan = _plan(config, data, config.steps, config.learning_rate, seed)
+    curve = fit(clip, loss, plan, out, "clip", progress)
     save_clip(clip, merges, folder)
     return curve
 
 
 def _reader(
-    config: TrainClip, images: Tensor, coco: Path, out: Draft, folder: Path, progress: Progress
+    config: TrainClip, data: str, images: Tensor, coco: Path, out: Draft, folder: Path, progress: Progress
 ) -> list[CurvePoint]:
     seed = derive_seed(config.seed, "reader")
     torch.manual_seed(seed)
@@ -93,20 +96,22 @@ def _reader(
         pixels = pixels + grain * torch.randn(pixels.shape, generator=rng)
         return reader_loss(reader, pixels, {name: column[ids] for name, column in labels.items()})
 
-    plan = _plan(config, config.reader_steps, config.reader_learning_rate, seed)
+    plan = _plan(config, data, config.reader_steps, config.reader_learning_rate, seed)
     curve = fit(reader, loss, plan, out, "reader", progress)
     save_reader(reader, folder)
     return curve
 
 
-def _plan(config: TrainClip, steps: int, learning_rate: float, seed: int) -> FitPlan:
+def _plan(config: TrainClip, data: str, steps: int, learning_rate: float, seed: int) -> FitPlan:
     return FitPlan(
+        data=data,
         steps=steps,
         learning_rate=learning_rate,
         warmup_steps=min(100, steps),
         ema_decay=0.999,
         gradient_clip=1.0,
         checkpoint_every_steps=config.checkpoint_every_steps,
+        checkpoint_every_minutes=config.checkpoint_every_minutes,
         decay="cosine",
         seed=seed,
     )

@@ -15,10 +15,11 @@ from models.clip import ClipLayers, load_clip
 from models.losses import one_step, squared
 from models.perceptual import FeatureDistance, Lpips
 from models.text_to_image import TextToImage
+from tasks.batches import Batches
 from tasks.fit import CurvePoint, FitPlan, fit
 from tasks.inputs import as_artifact
 from tasks.load import load_model
-from tasks.order import batch_ids, derive_seed
+from tasks.order import derive_seed
 from tasks.progress import Progress, part
 from tasks.reflow import autocast, commit_model, trainable
 from tasks.stage import StageResult
@@ -59,7 +60,11 @@ def train_direct(
 def latent_distance(
     phase: DistillPhase, perceptual: Perceptual, model: TextToImage, inputs: Mapping[str, Source]
 ) -> Distance:
-    """The phase's D: squared error of latents, or a perceptual distance of the pictures they decode to."""
+    """The phase's D: squared error of latents, or a perceptual distance of the pictures they decode to.
+
+    Alone, the distance of a small network drifts: where noise decides between two pictures, it prefers one. A share of
+    the squared latent error holds the student to its own teacher's choice.
+    """
     if phase.loss == "l2":
         return lambda student, target: squared(student - target)
     pictures = _perceptual(perceptual, inputs).to(model.device)
@@ -68,7 +73,7 @@ def latent_distance(
         with torch.no_grad():
             expected = model.pixels(target)
         # The gradient runs through the frozen decoder into the student.
-        return pictures(model.pixels(student), expected)
+        return pictures(model.pixels(student), expected) + phase.latent_weight * squared(student - target)
 
     return distance
 
@@ -98,10 +103,11 @@ def _train(
 ) -> list[CurvePoint]:
     name = f"phase-{number}-{phase.loss}"
     seed, velocity = derive_seed(config.seed, "distill", name), model.velocity()
-    plan = FitPlan.of(config, phase.steps, phase.learning_rate, seed)
+    plan = FitPlan.of(config, pairs.artifact.digest, phase.steps, phase.learning_rate, seed)
+    batches = Batches(pairs, seed, phase.batch_size)
 
     def loss(step: int) -> Tensor:
-        noise, latent, prompts = pairs.batch(batch_ids(seed, step, phase.batch_size, len(pairs)))
+        noise, latent, prompts = batches(step)
         text = model.encode(prompts)
         with autocast(model, config.precision):
             return distance(one_step(velocity, noise.to(model.device), text), latent.to(model.device)).mean()

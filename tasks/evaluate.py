@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from infra import stopping
 from infra.artifact import Draft, Source
 from infra.errors import UserError
 from infra.recipe import Performance
@@ -53,7 +54,8 @@ class Evaluation:
         self.judges = _judges(config, inputs)
         self.real = [caption.file_name for caption in self.captions[: config.num_images]]
         sampled = (len(self.cells()) + 1) * config.num_images
-        self.done, self.total = 0, len(self.real) + sampled + 2 * config.straightness_images
+        self.total = len(self.real) + sampled + 2 * config.straightness_images
+        self.done = sum(unit.rows for unit in out.units().values())
         self._models: dict[str, TextToImage] = {}
 
     def cells(self) -> list[Cell]:
@@ -96,11 +98,12 @@ class Evaluation:
         """Tell the progress how many more pictures are done."""
         self.done += pictures
         self.progress(self.done, self.total, "images")
+        stopping.check()
 
     def unit(self, name: str, pictures: int, make: Callable[[], tuple[dict[str, Tensor], dict[str, float]]]) -> None:
         """Commit a unit of tensors and numbers about so many pictures unless it is there."""
         if name in self.out.units():
-            return self.advance(pictures)
+            return
         started = time.monotonic()
         tensors, metrics = make()
         path = self.out.workdir / f"{name}.safetensors"
@@ -123,6 +126,7 @@ def evaluate(
 ) -> StageResult:
     """Commit a unit per cell, then ``metrics.json``, ``metrics.parquet`` and the pictures and paths for the report."""
     run = Evaluation(config, inputs, out, perf, progress)
+    run.advance(0)
     run.unit("coco", len(run.real), lambda: _real_pictures(run))
     reference, count = run.cells()[0], config.num_images
     run.unit("reference", count, lambda: (run.sample(reference, half=1).moments.to_tensors(), {}))

@@ -1,14 +1,16 @@
 """One training loop for every trained stage: AdamW, warm-up, clipping, fp32 EMA, bitwise resume."""
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 
+from infra import stopping
 from infra.artifact import Draft
 from infra.checkpoint import Checkpoint, latest, save
 from infra.errors import UserError
@@ -20,27 +22,34 @@ LOG_EVERY_STEPS = 25
 
 @dataclass(frozen=True)
 class FitPlan:
-    """How long and how fast to train. ``decay`` shapes the learning rate after the warm-up."""
+    """On what, how long and how fast to train. ``decay`` shapes the learning rate after the warm-up.
 
+    ``data`` is the digest of what is trained on; there is a checkpoint every so many steps or minutes.
+    """
+
+    data: str
     steps: int
     learning_rate: float
     warmup_steps: int
     ema_decay: float
     gradient_clip: float
     checkpoint_every_steps: int
+    checkpoint_every_minutes: float
     decay: Literal["constant", "cosine"]
     seed: int
 
     @classmethod
-    def of(cls, section: Reflow | Distill, steps: int, learning_rate: float, seed: int) -> "FitPlan":
+    def of(cls, section: Reflow | Distill, data: str, steps: int, learning_rate: float, seed: int) -> "FitPlan":
         """The plan of a recipe section that says how to train."""
         return cls(
+            data=data,
             steps=steps,
             learning_rate=learning_rate,
             warmup_steps=section.warmup_steps,
             ema_decay=section.ema_decay,
             gradient_clip=section.gradient_clip,
             checkpoint_every_steps=section.checkpoint_every_steps,
+            checkpoint_every_minutes=section.checkpoint_every_minutes,
             decay=section.decay,
             seed=seed,
         )
@@ -50,6 +59,10 @@ class FitPlan:
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
         fall = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.decay == "cosine" else 1.0
         return self.learning_rate * warm * fall
+
+    def has_checkpoint(self, step: int) -> bool:
+        """Whether the state after so many steps is kept whatever the time is."""
+        return step % self.checkpoint_every_steps == 0 or step == self.steps
 
 
 class CurvePoint(NamedTuple):
@@ -67,7 +80,9 @@ class Fit:
     def __init__(self, module: nn.Module, plan: FitPlan) -> None:
         self.module, self.plan, self.step = module, plan, 0
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=plan.learning_rate, weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=plan.learning_rate, weight_decay=0.0, fused=True
+        )
         # In bf16 an average of 0.9999 hardly moves: the EMA is fp32 whatever the module is.
         self.ema = {name: p.detach().float().clone() for name, p in self.parameters.items()}
         self.curve: list[CurvePoint] = []
@@ -95,11 +110,14 @@ class Fit:
 
     def _refuse_non_finite(self) -> None:
         """Stop before the optimizer spreads a NaN; on a GPU only before a log or a checkpoint (no sync per step)."""
-        values = self._recent[-1]
-        done, plan = self.step + 1, self.plan
-        kept = done % plan.checkpoint_every_steps == 0 or done == plan.steps
-        reads = values.device.type == "cpu" or kept or done % LOG_EVERY_STEPS == 0
-        if reads and not torch.stack(self._recent).isfinite().all():
+        done = self.step + 1
+        reads = self._recent[-1].device.type == "cpu" or self.plan.has_checkpoint(done) or done % LOG_EVERY_STEPS == 0
+        if reads:
+            self.require_finite()
+
+    def require_finite(self) -> None:
+        """Raise UserError when a loss or gradient since the last point of the curve was not finite."""
+        if self._recent and not torch.stack(self._recent).isfinite().all():
             raise UserError(
                 f"training: loss or gradient is not finite at step {self.step} (learning rate "
                 f"{self.plan.learning_rate:g}). Lower learning_rate or use precision: fp32. Checkpoints are kept."
@@ -139,11 +157,12 @@ class Fit:
         for name, parameter in self.parameters.items():
             parameter.copy_(saved[f"model.{name}"])
             self.ema[name].copy_(saved[f"ema.{name}"])
-            moments: dict[str, Any] = {
-                key: saved[f"adam.{name}.{key}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
+            # The fused optimizer reads parameter and moments side by side in memory: both in the parameter's layout.
+            self.optimizer.state[parameter] = {
+                "step": saved[f"adam.{name}.step"].to(parameter.device, copy=True),
+                "exp_avg": torch.empty_like(parameter).copy_(saved[f"adam.{name}.exp_avg"]),
+                "exp_avg_sq": torch.empty_like(parameter).copy_(saved[f"adam.{name}.exp_avg_sq"]),
             }
-            moments |= {key: moments[key].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
-            self.optimizer.state[parameter] = moments
         self.curve = [CurvePoint(int(row[0]), *row[1:]) for row in saved["curve"].tolist()]
         device = next(iter(self.parameters.values())).device
         self._recent = list(saved["recent"].to(device))
@@ -157,25 +176,36 @@ def fit(
     out: Draft,
     phase: str,
     progress: Progress,
+    clock: Callable[[], float] = time.monotonic,
 ) -> list[CurvePoint]:
     """Train ``module`` to the end of the plan, resuming from the phase's latest checkpoint; leaves the EMA in it.
 
     The last step is a checkpoint too: a later phase of the same stage starts from it after a restart. Returns the
-    training curve. Raises UserError for a non-finite loss and for a checkpoint of another layout.
+    training curve. Raises UserError for a non-finite loss and for a checkpoint of another layout, and Stopped, after a
+    checkpoint of the step it is at, when it is asked to end early. ``clock`` counts seconds.
     """
     training = Fit(module, plan)
     layout: dict[str, JsonValue] = {
         "fingerprint": out.fingerprint,
+        "data": plan.data,
         "phase": phase,
+        "world_size": 1,
         "parameters": sum(p.numel() for p in training.ema.values()),
     }
     checkpoint = latest(out, layout, phase)
     if checkpoint is not None:
         training.restore(checkpoint)
+    progress(training.step, plan.steps, "steps")
+    saved_s = clock()
     while training.step < plan.steps:
         training.train(loss)
         progress(training.step, plan.steps, "steps")
-        if training.step % plan.checkpoint_every_steps == 0 or training.step == plan.steps:
+        asked, late = stopping.asked(), clock() - saved_s >= 60 * plan.checkpoint_every_minutes
+        if asked or late or plan.has_checkpoint(training.step):
+            training.require_finite()  # on a GPU a step between two checkpoints has not been looked at
             save(out, Checkpoint(training.step, training.tensors(), layout, phase))
+            saved_s = clock()
+        if asked:
+            raise stopping.Stopped
     training.use_average()
     return training.curve

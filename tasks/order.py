@@ -24,15 +24,31 @@ def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(count)
 
 
-def batch_ids(seed: int, step: int, batch_size: int, count: int) -> NDArray[np.int64]:
-    """The sample ids of training step ``step``: consecutive places in an endless row of shuffled epochs, [batch_size].
+def sample_ids(seed: int, start: int, stop: int, count: int) -> NDArray[np.int64]:
+    """The sample ids at places ``start`` to ``stop`` of an endless row of shuffled epochs, [stop - start].
 
     Raises ValueError when there is nothing to draw from.
     """
     if count < 1:
         raise ValueError("no samples to train on: count is 0")
-    places = np.arange(step * batch_size, (step + 1) * batch_size)
-    return np.array([_permutation(seed, int(place // count), count)[place % count] for place in places])
+    epochs = range(start // count, -(-stop // count))
+    parts = [_permutation(seed, epoch, count)[max(0, start - epoch * count) : stop - epoch * count] for epoch in epochs]
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def batch_ids(
+    seed: int, step: int, batch_size: int, count: int, rank: int = 0, world_size: int = 1
+) -> NDArray[np.int64]:
+    """The sample ids of one rank at training step ``step``: its share of the next ``batch_size`` places.
+
+    The ranks' shares one after the other, [batch_size / world_size] each, are the batch, whatever the number of ranks.
+    Raises ValueError when there is nothing to draw from and when the ranks' shares would not be equal.
+    """
+    share, rest = divmod(batch_size, world_size)
+    if rest:
+        raise ValueError(f"a batch of {batch_size} samples has no equal shares for {world_size} ranks")
+    start = step * batch_size + rank * share
+    return sample_ids(seed, start, start + share, count)
 
 
 def sample_noise(seeds: list[int], shape: tuple[int, ...]) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor
 
+from infra import stopping
 from infra.artifact import Draft, Source
 from infra.errors import UserError
 from infra.manifest import FileRecord, UnitRecord
@@ -50,6 +51,7 @@ def make_pairs(
     if missing:
         model = _open(config, inputs["teacher"])
         finished = len(prompts) - sum(len(shard) for _, shard in missing)
+        progress(finished, len(prompts), "pairs")
         for name, shard in missing:
             _make_shard(model, config, name, shard, out, perf, part(progress, finished, len(prompts)))
             finished += len(shard)
@@ -114,13 +116,14 @@ def _solve(
         texts = [text for _, text in batch]
         seeds = [derive_seed(config.seed, "pairs", config.part, index) for index, _ in batch]
         noise = sample_noise(seeds, model.latent_shape)
-        tally.truncated_prompts += model.tokenize(texts)[1]
+        tally.truncated_prompts += model.truncated(texts)
         started = time.monotonic()
         latent = model.sample(noise, texts, config.steps, config.guidance, config.solver)
         tally.teacher_s += time.monotonic() - started
         for row, ((index, text), seed) in enumerate(zip(batch, seeds, strict=True)):
             yield Sample(f"{index:09d}", noise[row].numpy(), latent[row].numpy(), text, seed, index)
         progress(min(start + batch_size, len(prompts)), len(prompts), "pairs")
+        stopping.check()
 
 
 def _good(samples: Iterator[Sample], config: PairsJob, rejected: list[QuarantineRow]) -> Iterator[Sample]:

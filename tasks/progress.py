@@ -6,7 +6,10 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called after each piece of work: `done` of `total` pieces called `unit` ("pairs") are there."""
+    """Called after each piece of work: `done` of `total` pieces called `unit` ("pairs") are there.
+
+    A stage calls it before its first piece, too: what was there already counts for nothing in its speed.
+    """
 
     def __call__(self, done: int, total: int, unit: str) -> None: ...
 

@@ -33,6 +33,7 @@ def make_prompts(
     Raises UserError when the source is missing, empty or not UTF-8, or holds too few distinct prompts.
     """
     started, wanted = time.monotonic(), config.reflow_count + config.distill_count
+    progress(0, wanted, "prompts")
     excluded = {normalise(c.text) for c in read_captions(inputs["coco"].folder("coco") / config.coco.annotations)}
     counts: Counts = {"read": 0, "empty": 0, "too_long": 0, "duplicate": 0, "evaluation_caption": 0}
     candidates = list(

@@ -12,11 +12,12 @@ from infra.pairs import PairDataset
 from infra.recipe import Performance, Precision, Reflow
 from models.losses import draw_sigma, reflow_loss
 from models.text_to_image import TextToImage
+from tasks.batches import Batches
 from tasks.curves import write_curve
 from tasks.fit import CurvePoint, FitPlan, fit
 from tasks.inputs import as_artifact
 from tasks.load import load_model
-from tasks.order import batch_ids, derive_seed, generator
+from tasks.order import derive_seed, generator
 from tasks.progress import Progress
 from tasks.stage import StageResult
 
@@ -48,11 +49,12 @@ def autocast(model: TextToImage, precision: Precision) -> torch.autocast:
 
 def _train(model: TextToImage, pairs: PairDataset, config: Reflow, out: Draft, progress: Progress) -> list[CurvePoint]:
     seed, velocity = derive_seed(config.seed, "reflow"), model.velocity()
-    plan = FitPlan.of(config, config.steps, config.learning_rate, seed)
+    plan = FitPlan.of(config, pairs.artifact.digest, config.steps, config.learning_rate, seed)
+    batches = Batches(pairs, seed, config.batch_size)
 
     def loss(step: int) -> Tensor:
         rng = generator(seed, step)
-        noise, latent, prompts = pairs.batch(batch_ids(seed, step, config.batch_size, len(pairs)))
+        noise, latent, prompts = batches(step)
         dropped = torch.rand(len(prompts), generator=rng) < config.text_dropout
         text = model.encode(["" if drop else prompt for prompt, drop in zip(prompts, dropped, strict=True)])
         sigma = draw_sigma(len(prompts), config.sigma_density, rng).to(model.device)

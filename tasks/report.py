@@ -68,6 +68,7 @@ def make_report(
         sheet = read_contact_sheet(
             evaluation.fetch("contact.safetensors"), evaluation.fetch("contact.json"), config.columns
         )
+        progress(0, 2, "files")
         draw(sheet).save(picture, optimize=True)
         progress(1, 2, "files")
         page.write_text(_page(config, inputs, evaluation, metrics, sheet), encoding="utf-8")

@@ -23,11 +23,12 @@ from models.mini.teacher import (
     build_unet,
 )
 from models.mini.tokenizer import learn_merges, transformers_tokenizer
+from models.text_to_image import save_pipeline
 from tasks.coco import read_image
 from tasks.curves import write_curve
 from tasks.fit import FitPlan, fit
 from tasks.order import batch_ids, derive_seed, generator
-from tasks.progress import Progress
+from tasks.progress import Progress, part
 from tasks.stage import StageResult
 
 SPLIT = "train2017"
@@ -39,9 +40,11 @@ def train_teacher(
     """Commit the trees ``autoencoder`` and ``model`` (a Stable Diffusion folder) and their training curves."""
     coco = inputs["world"].folder("coco")
     images, captions = load_training_set(coco)
-    autoencoder = _autoencoder(config, images, out, progress)
+    data, total = inputs["world"].digest, config.autoencoder_steps + config.steps
+    autoencoder = _autoencoder(config, data, images, out, part(progress, 0, total))
     if "model" not in out.units():
-        _denoiser(config, autoencoder, images, captions, out, progress)
+        denoising = part(progress, config.autoencoder_steps, total)
+        _denoiser(config, data, autoencoder, images, captions, out, denoising)
     parameters = {
         "autoencoder_parameters": sum(p.numel() for p in autoencoder.parameters()),
         "images": len(images),
@@ -64,24 +67,26 @@ def to_pixels(images: Tensor) -> Tensor:
     return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
-def _autoencoder(config: TrainTeacher, images: Tensor, out: Draft, progress: Progress) -> AutoencoderKL:
+def _autoencoder(config: TrainTeacher, data: str, images: Tensor, out: Draft, progress: Progress) -> AutoencoderKL:
     if "autoencoder" not in out.units():
-        _train_autoencoder(config, images, out, progress)
+        _train_autoencoder(config, data, images, out, progress)
     return AutoencoderKL.from_pretrained(out.folder("autoencoder")).eval().requires_grad_(False)
 
 
-def _train_autoencoder(config: TrainTeacher, images: Tensor, out: Draft, progress: Progress) -> None:
+def _train_autoencoder(config: TrainTeacher, data: str, images: Tensor, out: Draft, progress: Progress) -> None:
     started, seed = time.monotonic(), derive_seed(config.seed, "autoencoder")
     torch.manual_seed(seed)
     autoencoder = build_autoencoder().to(memory_format=torch.channels_last)
     batch, latent = config.autoencoder_batch_size, (4, images.shape[2] // 4, images.shape[3] // 4)
     plan = FitPlan(
+        data=data,
         steps=config.autoencoder_steps,
         learning_rate=config.autoencoder_learning_rate,
         warmup_steps=config.warmup_steps,
         ema_decay=0.999,
         gradient_clip=1.0,
         checkpoint_every_steps=config.checkpoint_every_steps,
+        checkpoint_every_minutes=config.checkpoint_every_minutes,
         decay="cosine",
         seed=seed,
     )
@@ -120,6 +125,7 @@ def _held_out_error(autoencoder: AutoencoderKL, coco: Path) -> dict[str, float]:
 
 def _denoiser(
     config: TrainTeacher,
+    data: str,
     autoencoder: AutoencoderKL,
     images: Tensor,
     captions: list[list[str]],
@@ -137,12 +143,14 @@ def _denoiser(
     empty = _tokenize(tokenizer, [""])[0]
     alphas_cumprod = build_scheduler().alphas_cumprod
     plan = FitPlan(
+        data=data,
         steps=config.steps,
         learning_rate=config.learning_rate,
         warmup_steps=config.warmup_steps,
         ema_decay=config.ema_decay,
         gradient_clip=1.0,
         checkpoint_every_steps=config.checkpoint_every_steps,
+        checkpoint_every_minutes=config.checkpoint_every_minutes,
         decay="cosine",
         seed=seed,
     )
@@ -162,7 +170,7 @@ def _denoiser(
     curve = fit(nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}), loss, plan, out, "denoiser", progress)
     folder = out.workdir / "model"
     unet.to(memory_format=torch.contiguous_format)
-    assemble(autoencoder, unet, text_encoder, tokenizer).save_pretrained(folder)
+    save_pipeline(assemble(autoencoder, unet, text_encoder, tokenizer), folder)
     blobs = {"model": folder, "curve.parquet": write_curve(out.workdir / "curve.parquet", [curve])}
     out.commit_unit("model", blobs, rows=plan.steps, seconds=time.monotonic() - started)
 

@@ -18,6 +18,7 @@ def make_world(
     if "coco" not in out.units():
         started, folder, total = time.monotonic(), out.workdir / "coco", sum(counts.values())
         before = 0
+        progress(0, total, "images")
         for split, count in counts.items():
             if count:
                 split_progress = part(progress, before, total)

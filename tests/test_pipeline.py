@@ -19,6 +19,7 @@ from flows.connection import connected
 from flows.pipeline import instaflow
 from flows.recipes import recipe_path
 from infra.artifact import Artifact
+from infra.inventory import entries
 from infra.recipe import load_recipe
 from infra.runs import list_runs
 from infra.store import Store
@@ -30,7 +31,6 @@ ROOT = Path(__file__).parents[1]
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
-STAGES = ("world", "prompts", "pairs", "reflow", "distill", "direct", "evaluate", "report")
 PROMPT = "a large red circle on a white background"
 
 
@@ -56,8 +56,7 @@ def run(prefect_home: Path, store: Path, *more: str) -> subprocess.CompletedProc
 
 def digests(store: Path) -> set[tuple[str, str]]:
     """Stage and manifest digest of every finished artifact."""
-    where = Store.open(store)
-    found = [Artifact.open(where, stage, name) for stage in STAGES for name in where.folders(stage)]
+    found = [entry.artifact for entry in entries(Store.open(store)) if entry.artifact is not None]
     return {(artifact.stage, artifact.digest) for artifact in found}
 
 

@@ -20,8 +20,12 @@ def learn_merges(captions: Iterable[str]) -> Merges:
     """Byte-pair merges under which every word of ``captions`` becomes one token; other text falls back to bytes."""
     bpe = Tokenizer(BPE(end_of_word_suffix=END_OF_WORD))
     bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Punctuation("removed"), pre_tokenizers.Whitespace()])
-    trainer = BpeTrainer(vocab_size=5_000, end_of_word_suffix=END_OF_WORD, show_progress=False)
-    bpe.train_from_iterator(captions, trainer)
+    texts = list(captions)
+    letters = sorted({*"".join(texts)})
+    # Ties are broken by number, and letters at the end of a word would be numbered in the order of a hash map.
+    numbered = letters + [letter + END_OF_WORD for letter in letters]
+    trainer = BpeTrainer(vocab_size=5_000, special_tokens=numbered, end_of_word_suffix=END_OF_WORD, show_progress=False)
+    bpe.train_from_iterator(texts, trainer)
     ids = {index: token for token, index in bpe.get_vocab().items()}
     merged = [ids[index] for index in range(len(ids)) if len(ids[index].removesuffix(END_OF_WORD)) > 1]
     return _split_all(merged)

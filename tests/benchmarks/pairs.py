@@ -49,11 +49,11 @@ def measure(options: Options) -> list[Row]:
             not_measured(REST, f"below {MOST_REST_MS:g}", remedy),
         ]
     source = given("model", options.teacher)
-    model, (job, perf) = load_model(source), _job()
+    model, (job, perf) = load_model(source), job_of_mini()
     ratios, rests = [], []
     with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder, _loaded(model), _bare(model) as bare:
         store = Store.open(Path(folder))
-        inputs: dict[str, Source] = {"teacher": source, "prompts": _prompts(store, options.samples)}
+        inputs: dict[str, Source] = {"teacher": source, "prompts": prompts_for(store, options.samples)}
         warm_up = job.model_copy(update={"seed": ROUNDS, "steps": 2})
         _pairs(store, warm_up, perf, inputs)  # the first calls are slower
         for number in range(ROUNDS):
@@ -64,7 +64,7 @@ def measure(options: Options) -> list[Row]:
     return _rows(options, job, perf, ratios, rests)
 
 
-def _job() -> tuple[PairsJob, Performance]:
+def job_of_mini() -> tuple[PairsJob, Performance]:
     """The pairs of the miniature recipe, with a limit that lets an untrained teacher's latents pass."""
     recipe = load_recipe(recipe_path("mini"))
     job = PairsJob.of(recipe.pairs, "reflow", recipe)
@@ -96,7 +96,7 @@ def _loaded(model: TextToImage) -> Iterator[None]:
         yield
 
 
-def _prompts(store: Store, count: int) -> Artifact:
+def prompts_for(store: Store, count: int) -> Artifact:
     rngs = [generator(0, index) for index in range(count)]
     texts = [caption(draw_scene(rng, held_out=False), rng) for rng in rngs]
     with Draft(store, "prompts", fingerprint("prompts", 1, {"count": count}, {})) as draft:

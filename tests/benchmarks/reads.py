@@ -1,43 +1,85 @@
-"""Random reads through our index against stock WebDataset reading the very same shards, in turns."""
+"""Reading pairs in global random order, from S3 into an empty cache and from the cache, on a real S3 server.
+
+Beside each, in turns, stock WebDataset on the very same shards (in order: it has no global shuffle), and the bare
+bytes as the limit.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import ParamSpec
+from unittest import mock
 
 import numpy as np
 import webdataset
+from botocore.config import Config
+from botocore.session import Session
 
+from infra import cache
 from infra.artifact import Artifact, Draft
 from infra.environment import utc_now
 from infra.fingerprint import fingerprint
 from infra.pairs import PairDataset
 from infra.shards import IndexRow, Sample, write_index, write_shard
 from infra.store import Store
-from tests.benchmarks.row import Options, Row, spread
+from tasks.batches import Batches
+from tests.benchmarks.row import Options, Row, at_least, spread
+from tests.s3 import BUCKET, rclone_server
 
-ROUNDS, BATCH, SHARDS, SHARD_SIZE = 5, 64, 8, 512
-SHAPE = (4, 8, 8)
+ROUNDS, BATCH, SHARDS, SHARD_SIZE = 5, 64, 16, 256
+SHAPE = (4, 64, 64)
+LEAST_CACHED, LEAST_COLD = 40_000, 3_000
+Rates = dict[str, list[float]]
+P = ParamSpec("P")
 
 
 def measure(options: Options) -> list[Row]:
-    """Samples per second, in batches of tensors with their prompts."""
-    with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder:
-        artifact = _commit(Store.open(Path(folder)))
-        started = time.perf_counter()
-        data = PairDataset(artifact)
-        opened_ms = 1000 * (time.perf_counter() - started)
-        shards = [str(artifact.fetch(file)) for file in artifact.files("*.tar")]
-        ours, stock = [], []
+    """Samples per second, in batches of float32 tensors with their prompts."""
+    cold: Rates = {"ours": [], "stock": [], "raw": []}
+    cached: Rates = {"ours": [], "stock": [], "raw": []}
+    with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder, _served(Path(folder)) as artifact:
+        urls = _urls(artifact)
         for number in range(ROUNDS):
-            ours.append(_ours(data, number))
-            stock.append(_stock(shards))
-    detail = (
-        f"stock WebDataset, in order, no shuffle: {spread(stock)}; median of {ROUNDS} (range), {len(data)} pairs of"
-        f" {'x'.join(map(str, SHAPE))}, batch {BATCH}, one process; opening with sha256 {opened_ms:.0f} ms"
+            _forget()
+            cold["ours"].append(_rate(_cold, artifact, number))
+            cold["stock"].append(_rate(_stock, urls))
+            cold["raw"].append(_rate(_get, urls))
+        data, shards = PairDataset(artifact), [artifact.fetch(file) for file in artifact.files("*.tar")]
+        _ours(data, ROUNDS)  # maps the shards
+        for number in range(ROUNDS):
+            cached["ours"].append(_rate(_ours, data, number))
+            cached["stock"].append(_rate(_stock, [*map(str, shards)]))
+            cached["raw"].append(_rate(_read, shards))
+    shape = "x".join(map(str, SHAPE))
+    return [
+        at_least(f"reads of {shape} pairs, samples/s", cached["ours"], LEAST_CACHED, _how(cached, "reading the files")),
+        at_least(
+            "the same through S3, empty cache, samples/s", cold["ours"], LEAST_COLD, _how(cold, "curl to /dev/null")
+        ),
+    ]
+
+
+def _how(rates: Rates, raw: str) -> str:
+    return (
+        f"stock WebDataset, in order: {spread(rates['stock'])}; the limit, {raw}: {spread(rates['raw'])}; median of"
+        f" {ROUNDS} (range), {SHARDS} shards of {SHARD_SIZE}, batch {BATCH}, one process, global random order,"
+        " sha256 of every shard when it comes"
     )
-    return [Row("random reads of pairs, samples per second", spread(ours), "", None, detail)]
+
+
+@contextmanager
+def _served(folder: Path) -> Iterator[Artifact]:
+    with rclone_server(folder / "served") as server:
+        here = {**server.environment(), "INSTAFLOW_CACHE": str(folder / "cache"), "INSTAFLOW_CACHE_BYTES": "100GB"}
+        with mock.patch.dict(os.environ, here):
+            yield _commit(Store.open(f"s3://{BUCKET}/store"))
 
 
 def _commit(store: Store) -> Artifact:
@@ -48,28 +90,65 @@ def _commit(store: Store) -> Artifact:
             path = draft.workdir / f"shard-{shard:06d}.tar"
             rows += write_shard(path, [_sample(shard * SHARD_SIZE + place, random) for place in range(SHARD_SIZE)])
             draft.commit_unit(path.stem, {path.name: path}, rows=SHARD_SIZE)
+            path.unlink()
         write_index(draft.workdir / "index.parquet", rows)
         draft.commit_unit("index", {"index.parquet": draft.workdir / "index.parquet"})
         return draft.finish(1, {}, {}, {}, {}, utc_now())
 
 
 def _sample(index: int, random: np.random.Generator) -> Sample:
-    noise, latent = random.standard_normal((2, *SHAPE)).astype(np.float32)
+    noise, latent = random.standard_normal((2, *SHAPE), np.float32)
     return Sample(f"{index:09d}", noise, latent, "a large red circle on a blue background", index, index)
 
 
-def _ours(data: PairDataset, seed: int) -> float:
-    order = np.random.default_rng(seed).permutation(len(data))
+def _rate(read: Callable[P, int], *arguments: P.args, **named: P.kwargs) -> float:
     started = time.perf_counter()
-    read = sum(len(data.batch(order[at : at + BATCH])[0]) for at in range(0, len(order), BATCH))
-    assert read == len(data)
-    return read / (time.perf_counter() - started)
+    count = read(*arguments, **named)
+    assert count == SHARDS * SHARD_SIZE
+    return count / (time.perf_counter() - started)
 
 
-def _stock(shards: list[str]) -> float:
-    pipeline = webdataset.WebDataset(shards, shardshuffle=False).decode()
-    batches = pipeline.to_tuple("noise.npy", "latent.npy", "json").batched(BATCH)
-    started = time.perf_counter()
-    read = sum(len(batch[0]) for batch in batches)
-    assert read == SHARDS * SHARD_SIZE
-    return read / (time.perf_counter() - started)
+def _forget() -> None:
+    """The state of a machine that has seen none of it."""
+    shutil.rmtree(cache.cache_folder(), ignore_errors=True)
+    cache._verified.clear()
+
+
+def _cold(artifact: Artifact, seed: int) -> int:
+    return _ours(PairDataset(artifact), seed)
+
+
+def _ours(data: PairDataset, seed: int) -> int:
+    batches = Batches(data, seed, BATCH)  # as a training reads them: one epoch
+    return sum(len(batches(step)[0]) for step in range(len(data) // BATCH))
+
+
+def _stock(urls: list[str]) -> int:
+    pipeline = webdataset.WebDataset(urls, shardshuffle=False).decode()
+    return sum(len(batch[0]) for batch in pipeline.to_tuple("noise.npy", "latent.npy", "json").batched(BATCH))
+
+
+def _urls(artifact: Artifact) -> list[str]:
+    """Signed addresses for readers that know nothing of S3."""
+    client = Session().create_client("s3", config=Config(signature_version="s3v4"))
+    bucket, _, prefix = artifact.uri.removeprefix("s3://").partition("/")
+    return [
+        client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": f"{prefix}/{file.path}"})
+        for file in artifact.files("*.tar")
+    ]
+
+
+def _get(urls: list[str]) -> int:
+    subprocess.run(
+        ["curl", "--no-progress-meter", "--fail", "--parallel", *urls], check=True, stdout=subprocess.DEVNULL
+    )
+    return SHARDS * SHARD_SIZE
+
+
+def _read(paths: list[Path]) -> int:
+    buffer = bytearray(2**20)
+    for path in paths:
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+    return SHARDS * SHARD_SIZE

@@ -50,6 +50,11 @@ def at_most(name: str, seconds: float, limit_s: float, detail: str = "") -> Row:
     return Row(name, duration(seconds), f"at most {duration(limit_s)}", seconds <= limit_s, detail)
 
 
+def at_least(name: str, rates: Sequence[float], least: float, detail: str = "") -> Row:
+    """The row of a rate with a target, met by the median."""
+    return Row(name, spread(rates), f"at least {least:,g}", statistics.median(rates) >= least, detail)
+
+
 def duration(seconds: float) -> str:
     """E.g. `8.4 s`, `7 min 05 s`."""
     if round(seconds) < 60:

@@ -1,25 +1,71 @@
-"""Our tar writer against `webdataset.ShardWriter`, on the same samples, in turns."""
+"""Our tar writer against `webdataset.ShardWriter`, on the same samples, in turns; alone and with the upload to S3."""
 
 from __future__ import annotations
 
+import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import webdataset
 
+from infra.artifact import Draft
+from infra.fingerprint import fingerprint
 from infra.shards import Sample, write_index, write_shard
+from infra.store import Store
 from tests.benchmarks.row import Options, Row, spread
+from tests.s3 import BUCKET, rclone_server
 
-ROUNDS = 5
+ROUNDS, MOST_MS = 5, 1.0
 SHAPES = {(4, 8, 8): 2000, (4, 64, 64): 250}
 
 
 def measure(options: Options) -> list[Row]:
     """Milliseconds per sample for the latents of the miniature world and of Stable Diffusion."""
-    return [_row(_samples(shape, count)) for shape, count in SHAPES.items()]
+    return [*(_row(_samples(shape, count)) for shape, count in SHAPES.items()), _committed()]
+
+
+def _committed() -> Row:
+    """Shards of Stable Diffusion's latents as the stage `pairs` leaves them: hashed and in the store."""
+    samples = _samples(*list(SHAPES.items())[-1])
+    times: dict[str, list[float]] = {"ours": [], "stock": [], "raw": []}
+    with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder, rclone_server(Path(folder) / "s") as server:
+        with mock.patch.dict(os.environ, server.environment()):
+            store = Store.open(f"s3://{BUCKET}/store")
+            _put(store, Path(folder) / "warm-up.tar", samples)  # connects
+            for number in range(ROUNDS):
+                for name, write in (("ours", _commit), ("stock", _put), ("raw", _raw)):
+                    path = Path(folder) / f"{name}-{number}.tar"
+                    times[name].append(_milliseconds(partial(write, store), path, samples))
+    shape = "x".join(map(str, samples[0].noise.shape))
+    detail = (
+        f"tar, index, sha256, upload through `rclone serve s3`, unit record; webdataset.ShardWriter and an upload,"
+        f" without hash, index and record: {spread(times['stock'])}; the limit, uploading a finished file:"
+        f" {spread(times['raw'])}; median of {ROUNDS} (range), {len(samples)} samples a shard"
+    )
+    name, median = f"writing {shape} pairs to S3, ms per sample", statistics.median(times["ours"])
+    return Row(name, spread(times["ours"]), f"at most {MOST_MS:g}", median <= MOST_MS, detail)
+
+
+def _commit(store: Store, path: Path, samples: list[Sample]) -> None:
+    _ours(path, samples)
+    files = {one.name: one for one in (path, path.with_suffix(".parquet"))}
+    with Draft(store, "pairs", fingerprint("pairs", 1, {"name": path.stem}, {})) as draft:
+        draft.commit_unit(path.stem, files, rows=len(samples))
+
+
+def _put(store: Store, path: Path, samples: list[Sample]) -> None:
+    _stock(path, samples)
+    store.upload(Path(f"{path}-000000"), path.name)
+
+
+def _raw(store: Store, path: Path, samples: list[Sample]) -> None:
+    store.upload(path.with_name("warm-up.tar-000000"), path.name)
 
 
 def _row(samples: list[Sample]) -> Row:

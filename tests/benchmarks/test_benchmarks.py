@@ -12,7 +12,7 @@ from infra.environment import environment
 from infra.errors import UserError
 from infra.runs import Ref, RunRecord, StageRun, write_ref, write_run
 from infra.store import Store
-from tests.benchmarks import cached, demo, pairs, quality
+from tests.benchmarks import cached, demo, pairs, plan, quality, verify
 from tests.benchmarks.__main__ import NAMES, bench, measured
 from tests.benchmarks.row import NOT_MEASURED, Options, Row, duration
 from tests.benchmarks.table import show
@@ -64,6 +64,19 @@ def test_pairs_are_measured_against_their_forwards(tmp_path: Path, monkeypatch: 
     ratio, rest = pairs.measure(Options(tmp_path / "store", teacher=str(folder), samples=3))
     assert ratio.met is not None and rest.met is not None
     assert float(ratio.measured.partition(" ")[0]) > 0 < float(rest.measured.partition(" ")[0])
+
+
+def test_a_plan_is_asked_for_in_a_store_of_that_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "ROUNDS", 1)
+    monkeypatch.setattr(plan, "ARTIFACTS", 20)
+    (row,) = plan.measure(Options(tmp_path))
+    assert float(row.measured) > 0 and row.detail.startswith("33 artifacts"), "four runs of eight, one world"
+
+
+def test_verify_is_measured_beside_its_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "FILE_BYTES", 2**16)
+    (row,) = verify.measure(Options(tmp_path))
+    assert row.met is not None and float(row.measured.partition(" ")[0]) > 0
 
 
 def test_a_stage_that_would_have_to_run_is_no_cached_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

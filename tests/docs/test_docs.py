@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +32,7 @@ from tasks.jobs import EvaluateJob
 from tasks.measured import Measured
 from tasks.protocol import protocol
 from tests.docs.reference import DOCS, filled
+from tests.infra.small_pairs import commit, shards
 from tests.tasks import small_run
 
 PAGES = sorted(DOCS.glob("*.md"))
@@ -50,6 +55,22 @@ def test_links_and_named_files_are_there(page: Path) -> None:
         assert (DOCS / target).exists(), target
     for target in re.findall(r"`((?:flows|tasks|models|infra|docs)/[\w/.]+\.\w+)`", text):
         assert (DOCS.parent / target).exists(), target
+
+
+def test_every_promise_names_a_test_that_exists() -> None:
+    rows = [line for line in (DOCS / "operations.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    assert len(rows) > 10
+    for row in rows[1:]:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row.rpartition(" | ")[2])
+        assert named, row
+        for file, name in named:
+            assert name in functions(DOCS.parent / file), f"{file}::{name}"
+
+
+def functions(file: Path) -> set[str]:
+    """The functions at the top of a module, as its source has them."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def test_the_example_is_a_manifest() -> None:
@@ -90,6 +111,22 @@ def test_the_pyarrow_example_prints_the_table(tmp_path: Path, monkeypatch: pytes
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(example, {})
     assert printed.getvalue().count("frechet_distance") == len(rows)
+
+
+def test_the_reading_example_reads(tmp_path: Path) -> None:
+    made = commit(Store.open(tmp_path / "demo" / "store"), shards([80, 48]))
+    example = next(block for block in blocks("artifacts.md", "python") if "PairDataset" in block)
+    (tmp_path / "example.py").write_text(example.replace("9840f46a", made.fingerprint[:8]), encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, "example.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(DOCS.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count('torch.Size([64, 2, 3, 4]) torch.Size([64, 2, 3, 4]) prompt "') == 2
 
 
 @pytest.mark.parametrize("name", bundled())

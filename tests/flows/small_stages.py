@@ -17,9 +17,10 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 from flows import sources, stages  # noqa: E402
+from infra import stopping  # noqa: E402
 from infra.artifact import Draft, Source  # noqa: E402
 from infra.errors import UserError  # noqa: E402
-from infra.recipe import Performance, Section  # noqa: E402
+from infra.recipe import Performance, Reflow, Section  # noqa: E402
 from tasks.progress import Progress  # noqa: E402
 from tasks.stage import StageResult  # noqa: E402
 
@@ -36,13 +37,46 @@ def work(
     """Three units of text that depend on configuration and inputs; $SMALL_STAGE_S makes each unit last."""
     if os.environ.get("SMALL_STAGE_FAILS") == out.stage:
         raise UserError(f"{out.stage}: told to fail")
+    if os.environ.get("SMALL_STAGE_TRAINS") == out.stage:
+        assert isinstance(config, Reflow)
+        return train(config, out, progress)
     text = json.dumps([config.identity(), {role: source.digest for role, source in inputs.items()}])
     for number in range(UNITS):
         if f"unit-{number}" not in out.units():
-            time.sleep(float(os.environ.get("SMALL_STAGE_S", "0")))
+            _last(float(os.environ.get("SMALL_STAGE_S", "0")))
             out.commit_unit(f"unit-{number}", _blobs(out, number, text), rows=1)
         progress(number + 1, UNITS, "units")
     return StageResult(metrics={"units": UNITS}, seeds={"small": 1})
+
+
+def train(config: Reflow, out: Draft, progress: Progress) -> StageResult:
+    """A real training of a small network; the file `steps` tells which were begun, $SMALL_STAGE_S makes each last."""
+    import torch
+    from safetensors.torch import save_file
+
+    from tasks.fit import FitPlan, fit
+
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Dropout(0.2), torch.nn.Linear(16, 4))
+
+    def loss(step: int) -> torch.Tensor:
+        with Path("steps").open("a") as told:
+            told.write(f"{step}\n")
+        time.sleep(float(os.environ.get("SMALL_STAGE_S", "0")))
+        x = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
+        return (module(x) - x.flip(1)).square().mean()
+
+    fit(module, loss, FitPlan.of(config, "data", config.steps, config.learning_rate, 0), out, "reflow", progress)
+    save_file(module.state_dict(), out.workdir / "model.safetensors")
+    out.commit_unit("model", {"model.safetensors": out.workdir / "model.safetensors"}, rows=config.steps)
+    return StageResult()
+
+
+def _last(seconds: float) -> None:
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        stopping.check()
+        time.sleep(0.02)
 
 
 def _blobs(out: Draft, number: int, text: str) -> dict[str, Path]:

@@ -7,12 +7,21 @@ import signal
 import sqlite3
 import stat
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 
+from flows.recipes import recipe_path
 from flows.server import Endpoint
+from flows.status_table import standing
+from infra.artifact import Draft
+from infra.recipe import load_recipe
+from infra.runs import list_runs
+from infra.store import Store
+from tasks.progress import silent
+from tests.flows import small_stages
 from tests.flows.conftest import Cli, Start
 
 STAGES = [
@@ -71,24 +80,70 @@ def _fingerprint(planned: list[dict[str, str]], stage_id: str) -> str:
 
 
 @pytest.mark.server
-def test_a_stage_that_fails_is_told_in_one_paragraph_and_resumed(cli: Cli) -> None:
+def test_a_stage_that_fails_is_told_in_one_paragraph_and_resumed(cli: Cli, tmp_path: Path) -> None:
     failed = cli("run", "tiny", SMALL_STAGE_FAILS="reflow")
     assert failed.returncode == 2
     assert failed.stderr.splitlines()[-1] == "instaflow: reflow: told to fail"
     assert "Traceback" not in failed.stderr
     assert "failed" in cli("status").stdout
+    (record,) = list_runs(Store.open(tmp_path / "store"))
+    assert (record.state, record.exit, record.error) == ("failed", 2, "UserError: reflow: told to fail")
+    last = record.stages[-1]
+    assert (last.stage, last.state, last.error) == ("reflow-1", "failed", record.error) and last.seconds > 0
     again = cli("run", "tiny")
     assert again.returncode == 0
     assert [line.split()[0] for line in again.stderr.splitlines() if "cached" in line] == STAGES[:3]
 
 
 @pytest.mark.server
-def test_a_killed_command_line_takes_its_server_along(start: Start, prefect_home: Path) -> None:
-    process = start("run", "tiny", SMALL_STAGE_S="30")
+def test_a_killed_command_line_takes_its_server_along(start: Start, tmp_path: Path) -> None:
+    process, store = start("run", "tiny", SMALL_STAGE_S="30"), Store.open(tmp_path / "store")
     server = _server_of(process.pid)
+    _wait_for(lambda: any(run.stages for run in list_runs(store)))
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not psutil.wait_procs(server, timeout=15)[1]
+    (record,) = list_runs(store)
+    assert (record.state, record.exit, record.pid) == ("running", None, process.pid)
+    assert standing(record, datetime.now(UTC)) == "running world"
+    assert standing(record, datetime.now(UTC) + timedelta(minutes=10)).startswith("lost (last sign of life 10 min")
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_a_training_told_to_stop_loses_no_step(start: Start, cli: Cli, tmp_path: Path) -> None:
+    steps, store = tmp_path / "steps", Store.open(tmp_path / "store")
+    command = ("run", "tiny", "--until", "reflow-1", "--set", "reflow.steps=400")
+    rare = ("--set", "reflow.checkpoint_every_steps=1000")
+    process = start(*command, *rare, SMALL_STAGE_TRAINS="reflow", SMALL_STAGE_S="0.02")
+    _wait_for(lambda: steps.exists() and len(steps.read_text().split()) > 20)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM, told
+    assert "reflow-1: stopping when the step under way is done" in told
+    (record,) = list_runs(store)
+    assert (record.state, record.exit, record.stages[-1].state) == ("cancelled", "SIGTERM", "cancelled")
+
+    (checkpoint,) = [path for path in store.list("reflow") if path.endswith(".json")]
+    reached = int(checkpoint[-13:-5])
+    assert steps.read_text().split() == [str(step) for step in range(reached)] and 20 < reached < 400
+    again = cli(*command, *rare, SMALL_STAGE_TRAINS="reflow")
+    assert again.returncode == 0, again.stderr
+    assert steps.read_text().split() == [str(step) for step in range(400)], "each step once"
+    done = list_runs(store)[-1]
+    assert (done.state, done.exit) == ("done", 0)
+    assert (done.stages[-1].unit, done.stages[-1].units) == ("steps", 400 - reached)
+    assert {path.name for path in tmp_path.glob("store/reflow/*/data/*")} == {_straight_through(tmp_path)}
+
+
+def _straight_through(folder: Path) -> str:
+    """The name, which carries the hash, of what the same training makes when nothing stops it."""
+    config = load_recipe(recipe_path("tiny"), ["reflow.steps=400", "reflow.checkpoint_every_steps=1000"]).reflow
+    (folder / "whole").mkdir()
+    with pytest.MonkeyPatch.context() as patch, Draft(Store.open(folder / "whole"), "reflow", "0" * 64) as out:
+        patch.chdir(folder / "whole")
+        small_stages.train(config, out, silent)
+        return Path(out.units()["model"].files[0].path).name
 
 
 @pytest.mark.server

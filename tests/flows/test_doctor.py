@@ -17,8 +17,9 @@ from flows.cli import app
 from flows.doctor import Finding, examine
 from infra.artifact import Draft
 from infra.environment import utc_now
+from infra.local_store import LocalStore
 from infra.recipe import Recipe, apply_overrides, parse_recipe
-from infra.store import LocalStore, Store
+from infra.store import Store
 
 RECIPE = parse_recipe({"name": "test"}, "test")
 
@@ -35,7 +36,6 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             manifest = draft.finish(1, {}, {}, {}, {}, utc_now()).manifest
         (folder / f"{name}.manifest.json").write_bytes(manifest.to_bytes())
         monkeypatch.setitem(sources._EMBEDDED_FOLDERS, tree, folder / name)
-    sources.given.cache_clear()
     return folder
 
 
@@ -119,7 +119,6 @@ def test_what_a_recipe_names(tmp_path: Path) -> None:
     assert f"inception_weights: {missing}: no such file" in _text(found, "evaluate")
     assert found["distill"].is_well and "vgg.pth: digest" in found["distill"].text
     (tmp_path / "teacher" / "model_index.json").write_text("{}")
-    sources.given.cache_clear()
     assert _found(tmp_path, recipe)[f"model {tmp_path / 'teacher'}"].is_well
 
 

@@ -52,7 +52,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
         (tmp_path / tree).mkdir()
         (tmp_path / tree / "weights.txt").write_text(tree)
         monkeypatch.setitem(sources._EMBEDDED_FOLDERS, tree, tmp_path / tree)
-    sources.given.cache_clear()
     return Store.open(tmp_path / "store")
 
 

@@ -66,7 +66,6 @@ def kitchen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kitchen:
         (tmp_path / tree).mkdir()
         (tmp_path / tree / "weights.txt").write_text(tree)
         monkeypatch.setitem(sources._EMBEDDED_FOLDERS, tree, tmp_path / tree)
-    sources.given.cache_clear()
     kitchen = Kitchen(Store.open(tmp_path / "store"))
     monkeypatch.setattr(runner, "STAGE_FLOWS", {name: kitchen.flow(name) for name in runner.STAGE_FLOWS})
     return kitchen

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infra.store import LocalStore, StoreError
+from infra.local_store import LocalStore
+from infra.store import StoreError
 
 
 class Killed(BaseException):

@@ -24,6 +24,7 @@ LIGHT = [
     "extends",
     "environment",
     "checkpoint",
+    "stopping",
 ]
 HEAVY = {"torch", "diffusers", "transformers", "prefect", "numpy", "pyarrow", "s3fs", "fsspec"}
 

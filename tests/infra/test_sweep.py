@@ -13,8 +13,9 @@ from infra.artifact import ArtifactMissing
 from infra.errors import UserError
 from infra.inventory import entries, find, pin
 from infra.redo import redo_all
+from infra.remote_store import RemoteStore
 from infra.runs import RunRecord, StageRun, write_begun, write_run
-from infra.store import RemoteStore, Store
+from infra.store import Store
 from infra.sweep import Garbage, garbage, sweep
 from infra.verify import damages
 from tests.infra.chain import make, make_chain

@@ -218,6 +218,11 @@ def test_the_vocabulary_does_not_depend_on_the_order_of_the_captions() -> None:
     assert learn_merges(texts) == learn_merges(texts[::-1])
 
 
+def test_the_vocabulary_of_a_few_captions_is_always_the_same() -> None:
+    texts = [caption(scene(i), generator(0, i)) for i in range(12)]  # so few that many pairs are equally frequent
+    assert len({tuple(learn_merges(texts)) for _ in range(50)}) == 1
+
+
 # The long s: open_clip, ignoring case, takes it for an s, as in "'s".
 characters = st.characters(exclude_categories=["Cs", "Cn", "Co"], exclude_characters="ſ")
 texts = st.text(characters, max_size=12) | st.text("a redrings,.'0🐈é日", max_size=60)

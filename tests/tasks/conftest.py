@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from infra.artifact import Artifact, Folder
+from infra.local_store import LocalStore
 from infra.recipe import Performance, World
-from infra.store import LocalStore, Store
+from infra.store import Store
 from tasks.jobs import PairsJob, PromptsJob
 from tasks.pairs import make_pairs
 from tasks.progress import silent
@@ -86,12 +87,13 @@ class Killed(BaseException):
 
 
 def killed_after(calls: int) -> Callable[[int, int, str], None]:
-    """A progress that dies when it has been told of that many pieces of work."""
-    told = 0
+    """A progress that dies when it has been told of that many pieces of work, beside what was there at first."""
+    told, before = 0, -1
 
     def progress(done: int, total: int, unit: str) -> None:
-        nonlocal told
-        told += 1
+        nonlocal told, before
+        told += before >= 0 and done > before
+        before = done
         if told == calls:
             raise Killed
 

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from infra.artifact import Artifact, Folder, Source
 from infra.errors import UserError
+from infra.local_store import LocalStore
 from infra.pairs import PairDataset
 from infra.recipe import Direct, Distill, DistillPhase, Perceptual, Reflow
-from infra.store import LocalStore, Store
+from infra.store import Store
 from models.losses import one_step, squared
 from models.solvers import euler
 from models.text_to_image import TextToImage
@@ -73,7 +74,7 @@ def test_stopped_anywhere_and_repeated_gives_the_same_student_bitwise(
         again = distilled(TWO_PHASES, inputs, store, lambda n, *_, to=done: to.append(n))
         assert again.digest == whole.digest, told
         # Killed before the checkpoint of the step it was told of.
-        assert done == [*range({5: 5, 6: 5, 7: 7}[told], 11)]
+        assert sorted({*done}) == [*range({5: 4, 6: 4, 7: 6}[told], 11)]
     assert whole.files("model/unet/*") and not [p for p in store.list() if "checkpoints" in p]
 
 
@@ -116,6 +117,14 @@ def test_the_perceptual_distance_is_zero_at_the_target_and_a_gradient_step_lower
     assert student.grad is not None and (before > 1e-3).all()
     step = 0.02 * student.grad / student.grad.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     assert (distance(student.detach() - step, latent) < before).all()
+
+
+def test_a_share_of_the_latent_error_is_added(inputs: dict[str, Source]) -> None:
+    model, _, latent, _ = student_and_target(inputs)
+    student = latent + 0.5 * torch.randn_like(latent)
+    held = PERCEPTUAL.model_copy(update={"latent_weight": 3.0})
+    alone, both = (latent_distance(phase, Perceptual(), model, inputs)(student, latent) for phase in (PERCEPTUAL, held))
+    torch.testing.assert_close(both, alone + 3 * (student - latent).square().flatten(1).mean(1))
 
 
 def weights(folder: Path) -> dict[str, dict[str, Tensor]]:

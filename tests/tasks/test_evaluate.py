@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from infra.artifact import Artifact, Folder, Source
 from infra.errors import UserError
+from infra.local_store import LocalStore
 from infra.recipe import Clip
-from infra.store import LocalStore, Store
+from infra.store import Store
 from tasks.evaluate import evaluate
 from tasks.jobs import EvaluateJob
 from tasks.measured import read_metrics

@@ -10,13 +10,16 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import JsonValue
 from torch import Tensor, nn
 
+from infra import stopping
 from infra.artifact import Draft
 from infra.checkpoint import latest
 from infra.errors import UserError
 from infra.fingerprint import fingerprint
-from infra.store import LocalStore, Store
+from infra.local_store import LocalStore
+from infra.store import Store
 from tasks.fit import LOG_EVERY_STEPS, CurvePoint, Fit, FitPlan, fit
 from tasks.order import batch_ids, generator
 from tasks.progress import silent
@@ -29,7 +32,7 @@ FINGERPRINT = fingerprint("stage", 1, {}, {})
 def plan(**changes: object) -> FitPlan:
     fields: dict[str, object] = {
         "steps": STEPS, "learning_rate": 0.02, "warmup_steps": 5, "ema_decay": 0.9, "gradient_clip": 1.0,
-        "checkpoint_every_steps": 10, "decay": "cosine", "seed": 7,
+        "checkpoint_every_steps": 10, "checkpoint_every_minutes": 1e6, "decay": "cosine", "seed": 7, "data": "d" * 64,
     }  # fmt: skip
     return FitPlan(**{**fields, **changes})  # type: ignore[arg-type]
 
@@ -102,12 +105,88 @@ def test_stopped_and_resumed_is_straight_through_bitwise(straight_through: End, 
     assert [point.step for point in straight_through[2]] == [25, 50, 60]
 
 
+def layout(out: Draft) -> dict[str, JsonValue]:
+    """What a checkpoint of the regression states."""
+    return {"fingerprint": out.fingerprint, "data": "d" * 64, "phase": "train", "world_size": 1, "parameters": 41}
+
+
 def last_checkpoint(out: Draft) -> dict[str, bytes]:
-    layout = {"fingerprint": out.fingerprint, "phase": "train", "parameters": 41}
-    checkpoint = latest(out, layout)
+    checkpoint = latest(out, layout(out))
     assert checkpoint is not None and checkpoint.step == STEPS
     assert {name.partition(".")[0] for name in checkpoint.tensors} == {"model", "ema", "adam", "curve", "recent"}
     return {name: tensor.numpy().tobytes() for name, tensor in checkpoint.tensors.items()}
+
+
+class Ticking:
+    """A clock that a minute passes on each time it is looked at."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += 60
+        return self.now_s
+
+
+def steps_kept(store: Store) -> list[int]:
+    """The steps of which there is a checkpoint."""
+    return [int(path[-13:-5]) for path in store.list(f"stage/{FINGERPRINT[:16]}/checkpoints") if path.endswith(".json")]
+
+
+def test_time_makes_checkpoints_too(straight_through: End, store: Store) -> None:
+    module = network()
+    chosen = plan(checkpoint_every_steps=STEPS, checkpoint_every_minutes=7)
+    with draft(store) as out, pytest.raises(Killed):
+        fit(module, dying(regression(module), 30), chosen, out, "train", silent, Ticking())
+    assert steps_kept(store) == [21, 28]
+    assert run_to_the_end(store, STEPS) == straight_through
+
+
+@pytest.mark.parametrize("at", [0, 17, 29, STEPS - 1])
+def test_asked_to_stop_it_ends_with_a_checkpoint_of_that_step(straight_through: End, at: int, store: Store) -> None:
+    module, told = network(), list[int]()
+
+    def ask(done: int, total: int, unit: str) -> None:
+        told.append(done)
+        if done == at + 1:
+            stopping._asked.set()
+
+    with draft(store) as out, pytest.raises(stopping.Stopped):
+        try:
+            fit(module, regression(module), plan(), out, "train", ask)
+        finally:
+            stopping._asked.clear()
+    assert told == [*range(at + 2)], "not a step more"
+    assert steps_kept(store)[-1] == at + 1, "not a step lost"
+    assert run_to_the_end(store, 10) == straight_through
+
+
+def test_a_stop_keeps_no_state_that_is_not_finite(store: Store) -> None:
+    """On a GPU most steps are not looked at: what a checkpoint out of turn keeps has to be."""
+    training = Fit(network(), plan())
+    training._recent.append(torch.tensor([float("nan"), 1.0]))
+    with pytest.raises(UserError, match="not finite"):
+        training.require_finite()
+
+
+def test_an_optimizer_goes_on_in_the_networks_own_memory_layout(store: Store) -> None:
+    """A fused optimizer reads weights and moments as they lie: moments of another layout are those of other weights."""
+    ends = []
+    for stop in (STEPS, 33):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(36, 1)).to(memory_format=torch.channels_last)
+        x = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(1)).to(memory_format=torch.channels_last)
+
+        def loss(step: int, module: nn.Module = module, x: Tensor = x) -> Tensor:
+            return (module(x) - step / STEPS).square().mean()
+
+        identity = fingerprint("stage", 1, {"stop": stop}, {})
+        if stop < STEPS:
+            with draft(store, identity) as out, pytest.raises(Killed):
+                fit(module, dying(loss, stop), plan(), out, "train", silent)
+        with draft(store, identity) as out:
+            fit(module, loss, plan(), out, "train", silent)
+        ends.append(state(module))
+    assert ends[0] == ends[1]
 
 
 def test_a_finished_training_is_not_done_again(store: Store) -> None:
@@ -202,8 +281,7 @@ def test_a_non_finite_loss_stops_the_training_before_it_spreads(poison: float, s
         with pytest.raises(UserError, match=r"not finite at step 33 .*learning_rate"):
             fit(module, lambda s: loss(s) * (poison if s == 33 else 1), plan(), out, "train", silent)
         assert all(p.isfinite().all() for p in module.parameters())
-        layout = {"fingerprint": out.fingerprint, "phase": "train", "parameters": 41}
-        checkpoint = latest(out, layout)
+        checkpoint = latest(out, layout(out))
         assert checkpoint is not None and checkpoint.step == 30
         assert all(tensor.isfinite().all() for tensor in checkpoint.tensors.values())
         fit(network(), loss, plan(), out, "train", silent)  # goes on from there
@@ -231,6 +309,14 @@ def test_a_checkpoint_of_another_network_is_refused_with_both_values(store: Stor
         fit(module, dying(regression(module), 20), plan(), out, "train", silent)
     with draft(store) as out, pytest.raises(UserError, match=r"parameters: .*41.*2"):
         fit(nn.Linear(1, 1), regression(module), plan(), out, "train", silent)
+
+
+def test_a_checkpoint_of_other_data_is_refused_with_both_values(store: Store) -> None:
+    module = network()
+    with draft(store) as out, pytest.raises(Killed):
+        fit(module, dying(regression(module), 20), plan(), out, "train", silent)
+    with draft(store) as out, pytest.raises(UserError, match=r"data: .*dddd.*'other'"):
+        fit(network(), regression(module), plan(data="other"), out, "train", silent)
 
 
 def test_frozen_parameters_are_left_alone(store: Store) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.order import batch_ids, derive_seed, generator, sample_noise
+from tasks.order import batch_ids, derive_seed, generator, sample_ids, sample_noise
 
 seeds, counts, sizes = st.integers(0, 2**62), st.integers(1, 40), st.integers(1, 50)
 
@@ -37,6 +37,36 @@ def test_the_order_does_not_depend_on_the_batch_size(seed: int, count: int, size
 def test_epochs_and_seeds_differ() -> None:
     orders = [batch_ids(seed, epoch, 100, 100).tolist() for seed in (0, 1) for epoch in (0, 1)]
     assert len({tuple(order) for order in orders}) == 4 and [*range(100)] not in orders
+
+
+@settings(deadline=None)
+@given(seeds, counts, st.integers(1, 8), st.integers(0, 20), st.integers(1, 10))
+def test_the_sequence_is_the_same_for_1_2_and_4_ranks_and_from_any_step(
+    seed: int, count: int, share: int, first: int, steps: int
+) -> None:
+    def sequence(world_size: int, steps: range) -> list[int]:
+        size = 4 * share
+        ranks = range(world_size)
+        return [
+            int(one) for step in steps for rank in ranks for one in batch_ids(seed, step, size, count, rank, world_size)
+        ]
+
+    whole = sequence(1, range(first + steps))
+    assert whole == sample_ids(seed, 0, 4 * share * (first + steps), count).tolist()
+    for world_size in (1, 2, 4):
+        before, after = sequence(world_size, range(first)), sequence(world_size, range(first, first + steps))
+        assert before + after == whole
+
+
+@given(counts, st.integers(0, 200), st.integers(0, 100))
+def test_places_are_counted_through(count: int, start: int, more: int) -> None:
+    whole = sample_ids(0, 0, start + more, count)
+    assert sample_ids(0, start, start + more, count).tolist() == whole[start:].tolist()
+
+
+def test_shares_are_equal() -> None:
+    with pytest.raises(ValueError, match="a batch of 6 samples has no equal shares for 4 ranks"):
+        batch_ids(0, 0, 6, 10, 0, 4)
 
 
 def test_nothing_to_draw_from_is_an_error() -> None:

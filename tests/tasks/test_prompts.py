@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from infra.artifact import Artifact, Folder
 from infra.errors import UserError
-from infra.store import LocalStore, Store
+from infra.local_store import LocalStore
+from infra.store import Store
 from models.mini.captions import mentioned
 from models.mini.scene import ATTRIBUTES, is_held_out
 from tasks.coco import read_captions

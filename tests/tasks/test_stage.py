@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from infra import artifact
 from infra.artifact import Draft, Folder, Source
 from infra.errors import UserError
 from infra.recipe import Evaluate, Performance, Prompts, Section, World
@@ -44,6 +45,22 @@ def test_a_cached_stage_imports_nothing(tmp_path: Path) -> None:
     made = run_stage("world", 1, _counted([], tmp_path / "blob.txt"), World(), {}, store, Performance(), silent)  # type: ignore[arg-type]
     absent = entry_point("no_such_module:work")
     assert run_stage("world", 1, absent, World(), {}, store, Performance(), silent).digest == made.digest
+
+
+def test_another_library_version_is_recorded_and_redoes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blob.txt").write_text("made")
+    store, calls = Store.open(tmp_path / "store"), list[str]()
+    work = _counted(calls, tmp_path / "blob.txt")
+    made = []
+    for version in ("1.0", "2.0"):
+        monkeypatch.setattr(artifact, "environment", lambda version=version: {"torch": version})
+        made.append(run_stage("world", 1, work, World(), {}, store, Performance(), silent))  # type: ignore[arg-type]
+        elsewhere = Store.open(tmp_path / version)
+        made.append(run_stage("world", 1, work, World(), {}, elsewhere, Performance(), silent))  # type: ignore[arg-type]
+    assert [one.manifest.environment["torch"] for one in made] == ["1.0", "1.0", "1.0", "2.0"]
+    assert len(calls) == 3 and len({one.fingerprint for one in made}) == len({one.digest for one in made}) == 1
 
 
 def test_version_config_and_inputs_make_the_identity(tmp_path: Path) -> None:

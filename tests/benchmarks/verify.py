@@ -1,0 +1,65 @@
+"""`artifacts verify` on local files, beside the sha256 of the same bytes and a raw read of them, in turns."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from infra.artifact import Artifact, Draft
+from infra.environment import utc_now
+from infra.fingerprint import fingerprint, sha256_file
+from infra.store import Store
+from infra.verify import damages
+from tests.benchmarks.row import Options, Row, spread
+
+ROUNDS, FILES, FILE_BYTES = 5, 8, 64 * 2**20
+LEAST_GB_PER_S = 1.0
+
+
+def measure(options: Options) -> list[Row]:
+    """Gigabytes per second on one core; the files are in the page cache."""
+    with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder:
+        artifact = _commit(Store.open(Path(folder)))
+        files = [artifact.fetch(file) for file in artifact.manifest.files]
+        found: dict[str, list[float]] = {"verify": [], "sha256": [], "read": []}
+        for _ in range(ROUNDS):
+            found["verify"].append(_speed(lambda: _sound(artifact)))
+            found["sha256"].append(_speed(lambda: [sha256_file(file) for file in files]))
+            found["read"].append(_speed(lambda: [_read(file) for file in files]))
+    median = sorted(found["verify"])[ROUNDS // 2]
+    detail = (
+        f"sha256 of the files alone {spread(found['sha256'])}, reading them alone {spread(found['read'])};"
+        f" median of {ROUNDS} (range), {FILES} files of {FILE_BYTES // 2**20} MiB"
+    )
+    target = f"at least {LEAST_GB_PER_S:g}"
+    return [Row("verify, GB/s per core", spread(found["verify"]), target, median >= LEAST_GB_PER_S, detail)]
+
+
+def _commit(store: Store) -> Artifact:
+    random = np.random.default_rng(0)
+    with Draft(store, "pairs", fingerprint("pairs", 1, {}, {})) as draft:
+        for number in range(FILES):
+            path = draft.workdir / f"shard-{number:06d}.tar"
+            path.write_bytes(random.bytes(FILE_BYTES))
+            draft.commit_unit(path.stem, {path.name: path}, rows=1)
+        return draft.finish(1, {}, {}, {}, {}, utc_now())
+
+
+def _speed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return FILES * FILE_BYTES / 1e9 / (time.perf_counter() - started)
+
+
+def _sound(artifact: Artifact) -> None:
+    assert not [*damages(artifact)]
+
+
+def _read(path: Path) -> None:
+    with path.open("rb", buffering=0) as file:
+        while file.read(2**20):
+            pass

@@ -1,0 +1,211 @@
+"""A store that fails for a while changes nothing; one that is gone is an error in time; neither is an empty store.
+
+`INSTAFLOW_FAULT_SECONDS=60` makes every fault last a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+from botocore import auth
+
+from infra import s3
+from infra.artifact import Artifact, ArtifactMissing, Draft
+from infra.errors import UserError
+from infra.store import Store, StoreError
+from tests.faults import Fault, FaultyProxy
+from tests.infra.test_artifact import PRINT, UNITS, commit, make
+from tests.s3 import BUCKET, S3Server, rclone_server
+
+SECONDS = float(os.environ.get("INSTAFLOW_FAULT_SECONDS", "2"))
+TIMEOUT_S = 1.0
+
+
+@pytest.fixture
+def proxy(rclone: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """A proxy before a real S3 server; stores opened from now on go through it."""
+    with FaultyProxy(rclone.endpoint) as found:
+        use(rclone, found.endpoint, monkeypatch, tmp_path)
+        yield found
+
+
+def use(server: S3Server, endpoint: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    settings = {"INSTAFLOW_STORE_TIMEOUT_S": str(TIMEOUT_S), "INSTAFLOW_CACHE": str(cache / "cache")}
+    for name, value in {**server.environment(), "AWS_ENDPOINT_URL": endpoint, **settings}.items():
+        monkeypatch.setenv(name, value)
+
+
+def new_store() -> Store:
+    return Store.open(f"s3://{BUCKET}/{uuid.uuid4().hex}")
+
+
+def contents(artifact: Artifact) -> dict[str, bytes]:
+    return {file.path: artifact.fetch(file).read_bytes() for file in artifact.manifest.files}
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_a_fault_in_the_middle_is_waited_out(fault: Fault, proxy: FaultyProxy, tmp_path: Path) -> None:
+    undisturbed = make(Store.open(tmp_path / "undisturbed"))
+    proxy.strike(fault, SECONDS, after=9)
+    made = make(new_store())
+    assert proxy.struck > 0 and made.digest == undisturbed.digest
+    assert contents(made) == contents(undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.RESET, Fault.LOST, Fault.CUT])
+def test_any_request_may_fail(
+    fault: Fault, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    undisturbed = make(Store.open(tmp_path / "undisturbed"))
+    proxy.strike_first(fault)
+    made = make(new_store())
+    assert proxy.struck > 20 and made.digest == undisturbed.digest
+    assert contents(made) == contents(undisturbed)
+
+
+@pytest.mark.parametrize("attempts", ["1", "3"])
+def test_a_name_taken_by_its_own_lost_try_is_created(
+    attempts: str, moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultyProxy(moto.endpoint) as proxy:
+        use(moto, proxy.endpoint, monkeypatch, tmp_path)
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", attempts)
+        store = new_store()
+        store.write("taken", b"somebody else's")
+        proxy.strike_first(Fault.LOST)
+        assert store.create("free", b"ours") and store.read("free") == b"ours"
+        assert not store.create("taken", b"ours") and store.read("taken") == b"somebody else's"
+
+
+def gone_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"INSTAFLOW_STORE_PATIENCE_S": "1.5", "INSTAFLOW_STORE_TIMEOUT_S": "0.5", "AWS_MAX_ATTEMPTS": "1"}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+
+def assert_outage(store: Store, halfway: str) -> None:
+    """Every question is answered with an error that names the store and what was tried; none with "not there"."""
+    settings = r"\(INSTAFLOW_STORE_PATIENCE_S=1\.5, INSTAFLOW_STORE_TIMEOUT_S=0\.5\)"
+    told = rf"store {store.url}: cannot \w+ .*; tried \d+ times in \d+ s {settings}"
+    asks = [lambda: Artifact.open(store, "pairs", halfway), Draft(store, "pairs", PRINT).units, lambda: make(store)]
+    for ask in asks:
+        with pytest.raises(StoreError, match=told) as caught:
+            ask()
+        assert not isinstance(caught.value, FileNotFoundError)
+
+
+@pytest.mark.parametrize("how", ["refuses", "answers 503"])
+def test_a_store_that_is_gone_is_an_error_and_the_run_goes_on_when_it_is_back(
+    how: str, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = make(Store.open(tmp_path / "undisturbed"))
+    gone_for_good(monkeypatch)
+    store = new_store()
+    with Draft(store, "pairs", PRINT) as draft:
+        commit(draft, UNITS[0], 1.0)
+    if how == "refuses":
+        with proxy.down():
+            assert_outage(store, PRINT)
+    else:
+        proxy.strike(Fault.SLOW_DOWN, 1000)
+        assert_outage(store, PRINT)
+        proxy.heal()
+    assert [*Draft(store, "pairs", PRINT).units()] == UNITS[:1]
+    with pytest.raises(ArtifactMissing):
+        Artifact.open(store, "pairs", PRINT)
+    resumed = make(store)
+    assert resumed.digest == undisturbed.digest and contents(resumed) == contents(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_store_that_is_silent_is_an_error_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "large").write_bytes(bytes(30_000_000))
+    with rclone_server(tmp_path / "served") as server:
+        use(server, server.endpoint, monkeypatch, tmp_path)
+        gone_for_good(monkeypatch)
+        store = new_store()
+        made = make(store)
+        (process,) = [one for one in psutil.Process().children(recursive=True) if listens(one, server.endpoint)]
+        process.suspend()
+        try:
+            for ask in (lambda: store.read("a"), lambda: store.write("a", b"1")):
+                with pytest.raises(StoreError, match=r"tried \d+ times"):
+                    ask()
+            with pytest.raises(StoreError, match=r"cannot write large: .*tried \d+ times"):
+                store.upload(tmp_path / "large", "large")  # stops in the middle: no more of it is taken
+        finally:
+            process.resume()
+        assert Artifact.open(store, "pairs", PRINT).manifest == made.manifest
+        store.upload(tmp_path / "large", "large")
+        assert store.size("large") == 30_000_000
+
+
+def listens(process: psutil.Process, endpoint: str) -> bool:
+    port = int(endpoint.rpartition(":")[2])
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in process.net_connections())
+
+
+REFUSED: dict[str, tuple[str, dict[str, str]]] = {
+    "wrong secret": (BUCKET, {"AWS_SECRET_ACCESS_KEY": "wrongwrong"}),
+    "unknown key": (BUCKET, {"AWS_ACCESS_KEY_ID": "nobodyskey"}),
+    "no keys": (BUCKET, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}),
+    "no bucket": ("no-such-bucket", {}),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_time_does_not_mend_fails_at_once(
+    why: str, rclone: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(rclone, rclone.endpoint, monkeypatch, tmp_path)
+    bucket, changes = REFUSED[why]
+    for name, value in {**changes, "INSTAFLOW_STORE_PATIENCE_S": "100000"}.items():
+        monkeypatch.setenv(name, value)
+    store = Store.open(f"s3://{bucket}/x")
+    (tmp_path / "large").write_bytes(bytes(30_000_000))
+    asks = [lambda: make(store), lambda: store.write("a", b""), lambda: store.upload(tmp_path / "large", "b")]
+    for ask in asks:
+        with pytest.raises(StoreError, match=f"store s3://{bucket}/x: cannot") as caught:
+            ask()
+        assert "tried" not in str(caught.value) and "wrongwrong" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(60, "60 minutes ahead of"), (-60, "60 minutes behind")])
+def test_a_wrong_clock_is_named(
+    minutes: int, told: str, rclone: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(rclone, rclone.endpoint, monkeypatch, tmp_path)
+    shift, signed_at = timedelta(minutes=minutes), auth.get_current_datetime
+    monkeypatch.setattr(auth, "get_current_datetime", lambda *args, **named: signed_at(*args, **named) + shift)
+    monkeypatch.setattr(s3, "_now", lambda: datetime.now(UTC) + shift)
+    store = new_store()
+    for ask in (lambda: make(store), lambda: store.write("a", b""), lambda: store.size("a")):
+        with pytest.raises(StoreError, match=f"clock is {told} the store's.*set the clock"):
+            ask()
+    monkeypatch.undo()
+    use(rclone, rclone.endpoint, monkeypatch, tmp_path)
+    assert Store.open(store.url).list() == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("PATIENCE_S", "2 min"), ("PATIENCE_S", "-1"), ("TIMEOUT_S", "0")])
+def test_a_setting_that_is_no_number_of_seconds(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"INSTAFLOW_STORE_{name}", value)
+    with pytest.raises(UserError, match=rf"INSTAFLOW_STORE_{name}={value}: expected a number of seconds"):
+        Store.open("s3://bucket/x")
+    Store.open("memory://x")
+
+
+def test_an_endpoint_that_is_none(monkeypatch: pytest.MonkeyPatch, rclone: S3Server, tmp_path: Path) -> None:
+    use(rclone, "localhost:9000", monkeypatch, tmp_path)
+    store = new_store()
+    for ask in (store.read, store.exists, store.delete):
+        with pytest.raises(StoreError, match="Invalid endpoint: localhost:9000. Check AWS_ENDPOINT_URL"):
+            ask("a")
