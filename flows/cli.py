@@ -92,9 +92,13 @@ def _names(options: list[str] | None) -> tuple[str, ...]:
 
 
 def _say_where(store: Store, recipe: Recipe, out: Path | None) -> None:
-    from flows.results import copy_report, report_file
+    from flows.metrics_table import metrics_table
+    from flows.results import copy_report, last_artifact, report_file
+    from tasks.measured import read_metrics
 
     report = copy_report(store, recipe.name, out) if out else report_file(store, recipe.name)
+    measured = last_artifact(store, recipe.name, "evaluate").fetch("metrics.json")
+    results().print(metrics_table(read_metrics(measured)))
     print(f"report: {report}")
 
 

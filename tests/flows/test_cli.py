@@ -47,14 +47,13 @@ def test_a_run_leaves_report_records_and_a_cache(cli: Cli, tmp_path: Path, prefe
     flows_before = len(_rows(prefect_home, "select id from flow_run")) if (prefect_home / "prefect.db").exists() else 0
     first = cli("run", "tiny", "--out", "demo")
     assert first.returncode == 0, first.stderr
-    assert first.stdout == "report: demo/report.html\n"
+    *_, table_row, _, last = first.stdout.splitlines()
+    assert table_row.split()[:4] == ["teacher", "2", "3", "0.25"] and last == "report: demo/report.html"
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {
         "report.html", "contact_sheet.png", "metrics.json", "metrics.parquet",
     }  # fmt: skip
 
-    began_s = time.monotonic()
     second = cli("run", "tiny")
-    assert time.monotonic() - began_s < 60, "a cached run takes 6 s on idle cores"
     assert [line.split()[:2] for line in second.stderr.splitlines()] == [[stage, "cached"] for stage in STAGES]
 
     runs = _rows(prefect_home, "select name, state_name from flow_run order by created")[flows_before:]
@@ -72,7 +71,7 @@ def test_a_run_leaves_report_records_and_a_cache(cli: Cli, tmp_path: Path, prefe
     assert [(line["id"], line["state"]) for line in planned] == [(stage, "cached") for stage in STAGES]
     exported = cli("export", f"distill/{_fingerprint(planned, 'distill')[:6]}", "student")
     assert exported.returncode == 0 and (tmp_path / "student" / "model_index.json").is_file()
-    assert cli("report", "tiny", "--out", "again").stdout == "report: again/report.html\n"
+    assert cli("report", "tiny", "--out", "again").stdout.endswith("report: again/report.html\n")
 
 
 def _fingerprint(planned: list[dict[str, str]], stage_id: str) -> str:
@@ -150,8 +149,7 @@ def _straight_through(folder: Path) -> str:
 def test_ctrl_c_is_a_cancelled_run(start: Start, cli: Cli, tmp_path: Path) -> None:
     process = start("run", "tiny", SMALL_STAGE_S="30")
     server = _server_of(process.pid)
-    _wait_for(lambda: any((tmp_path / "store" / "runs").glob("*.json")))
-    time.sleep(1)
+    _wait_for((tmp_path / "working").exists)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode != 0
