@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +23,7 @@ from infra.store import Store
 from tasks.progress import Progress
 
 _Config = TypeVar("_Config", bound=Section)
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _Taken = TypeVar("_Taken", bound=Section, contravariant=True)
 
 
@@ -116,7 +120,7 @@ def run_stage(
     if (cached := find_cached(name, version, config, inputs, store)) is not None:
         return cached
     started_at = utc_now()
-    with Draft(store, name, stage_fingerprint(name, version, config, inputs)) as out:
+    with _room_for(name), Draft(store, name, stage_fingerprint(name, version, config, inputs)) as out:
         result = function(config, inputs, out, perf, progress)
         return out.finish(
             version=version,
@@ -126,3 +130,18 @@ def run_stage(
             seeds=result.seeds,
             started_at=started_at,
         )
+
+
+@contextmanager
+def _room_for(stage: str) -> Iterator[None]:
+    """Say what to do when the disk of the work in progress is full; the store speaks for its own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise UserError(
+            f"stage {stage}: no room for the work in progress in {tempfile.gettempdir()}: {error.strerror or error}."
+            " Free some or set TMPDIR to a folder on a larger disk; what is committed is kept, so the same command goes"
+            " on from there."
+        ) from error

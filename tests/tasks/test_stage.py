@@ -12,8 +12,9 @@ from infra.artifact import Draft, Folder, Source
 from infra.errors import UserError
 from infra.recipe import Evaluate, Performance, Prompts, Section, World
 from infra.store import Store
-from tasks.progress import silent
+from tasks.progress import Progress, silent
 from tasks.stage import StageResult, entry_point, named_files, run_stage, stage_fingerprint
+from tests.infra.test_full_disk import files_end_at
 
 
 def _counted(calls: list[str], blob: Path) -> object:
@@ -90,3 +91,19 @@ def test_a_file_named_by_path_counts_by_its_content(tmp_path: Path) -> None:
 def test_missing_weights_are_named_by_field() -> None:
     with pytest.raises(UserError, match=r"inception_weights: /nowhere/inception\.pth: no such file"):
         named_files(Evaluate(features="inception", inception_weights="/nowhere/inception.pth"))
+
+
+def test_a_full_disk_of_the_work_in_progress_is_named(tmp_path: Path) -> None:
+    def work(
+        config: World, inputs: Mapping[str, Source], out: Draft, perf: Performance, progress: Progress, /
+    ) -> StageResult:
+        (out.workdir / "small").write_bytes(b"s")
+        out.commit_unit("small", {"small.txt": out.workdir / "small"})
+        with files_end_at(1000):
+            (out.workdir / "large").write_bytes(bytes(2000))
+        raise AssertionError("the kernel refuses")
+
+    store = Store.open(tmp_path / "store")
+    with pytest.raises(UserError, match=r"stage world: no room .* in /\S+: File too large\. .*TMPDIR"):
+        run_stage("world", 1, work, World(), {}, store, Performance(), silent)
+    assert [path for path in store.list("world") if path.endswith("units/small.json")]
