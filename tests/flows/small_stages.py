@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -113,5 +114,6 @@ def install(folder: Path) -> None:
 if __name__ == "__main__":
     from flows.cli import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
     install(Path(os.environ["SMALL_STAGES_WEIGHTS"]))
     main()
