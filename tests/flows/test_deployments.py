@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -79,10 +80,11 @@ _IN_ANOTHER_PROCESS = """
 import os
 import sys
 from pathlib import Path
-sys.path[:0] = [{root!r}, {here!r}]
-import small_stages
-os.chdir({folder!r})  # Prefect gives a flow run a folder of its own
-small_stages.install(Path("weights"))
+if os.getpid() != {us!r}:  # Prefect reads this file where it is deployed, too
+    sys.path[:0] = [{root!r}, {here!r}]
+    import small_stages
+    os.chdir({folder!r})  # Prefect gives a flow run a folder of its own
+    small_stages.install(Path("weights"))
 from flows.stage_flows import reflow
 """
 
@@ -98,7 +100,7 @@ def test_a_flow_run_told_to_stop_is_rescheduled_and_loses_no_step(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     places = {"root": str(ROOT), "here": str(ROOT / "tests" / "flows"), "folder": str(tmp_path)}
-    (tmp_path / "entry.py").write_text(_IN_ANOTHER_PROCESS.format(**places))
+    (tmp_path / "entry.py").write_text(_IN_ANOTHER_PROCESS.format(us=os.getpid(), **places))
     config = Reflow(steps=400, checkpoint_every_steps=1000)
     parameters = {"config": config.model_dump(), "inputs": {}, "store": str(tmp_path / "store")}
     with connected(), get_client(sync_client=True) as client:
