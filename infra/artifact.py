@@ -154,6 +154,7 @@ class Draft:
     def __init__(self, store: Store, stage: str, fingerprint: str) -> None:
         self.store, self.stage, self.fingerprint = store, stage, fingerprint
         self.base = base_of(stage, fingerprint)
+        self._seen: dict[str, UnitRecord] = {}
         self._folder: Path | None = None
         self._clean: weakref.finalize[[str, bool], Draft] | None = None
 
@@ -196,8 +197,11 @@ class Draft:
         return {unit.unit: unit for unit in sorted(found, key=lambda unit: unit.unit)}
 
     def _read_unit(self, path: str) -> UnitRecord | None:
+        if path in self._seen:  # a record names its blobs by their content: what another run writes there is as good
+            return self._seen[path]
         try:
-            return UnitRecord.model_validate_json(self.store.read(path))
+            self._seen[path] = UnitRecord.model_validate_json(self.store.read(path))
+            return self._seen[path]
         except FileNotFoundError:  # another run of the same fingerprint may be ahead of us
             return None
         except ValidationError as error:
@@ -239,7 +243,9 @@ class Draft:
                 files.append(record)
         done = UnitRecord(unit=unit, files=files, rows=rows, seconds=seconds, metrics=dict(metrics or {}))
         reached(self.stage, "unit", unit)
-        self.store.write(f"{self.base}/units/{unit}.json", done.to_bytes())
+        where = f"{self.base}/units/{unit}.json"
+        self.store.write(where, done.to_bytes())
+        self._seen[where] = done
         reached(self.stage, "unit-done", unit)
         return done
 

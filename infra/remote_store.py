@@ -68,6 +68,12 @@ class RemoteStore(Store):
     def _fs(self) -> AbstractFileSystem:
         return self._connection()[0]
 
+    @property
+    def _in_one_stream(self) -> dict[str, int]:
+        # s3fs asks for the size first and gets larger files in ranges, all held in memory; rclone answers each with the
+        # whole file's checksum, which botocore then takes for damage. One request per file is also the faster way.
+        return {} if self._s3 is None else {"max_concurrency": 1}
+
     def _path(self, path: str) -> str:
         return f"{self._connection()[1].rstrip('/')}/{checked(path)}".rstrip("/")
 
@@ -78,7 +84,7 @@ class RemoteStore(Store):
         return None
 
     def read(self, path: str) -> bytes:
-        return self._reading(path, lambda: bytes(self._fs.cat_file(self._path(path))))
+        return self._reading(path, lambda: bytes(self._fs.cat_file(self._path(path), **self._in_one_stream)))
 
     def size(self, path: str) -> int | None:
         # not fs.exists: fsspec answers False there for every exception
@@ -89,10 +95,8 @@ class RemoteStore(Store):
         return int(info["size"]) if info["type"] == "file" else None
 
     def download(self, path: str, local: Path) -> None:
-        # s3fs gets larger files in ranges, all held in memory; rclone answers each with the whole file's checksum,
-        # which botocore then takes for damage. One stream per file is also the faster way.
-        how = {} if self._s3 is None else {"max_concurrency": 1}
-        self._reading(path, lambda: whole(local, lambda part: self._fs.get_file(self._path(path), str(part), **how)))
+        get, how = self._fs.get_file, self._in_one_stream
+        self._reading(path, lambda: whole(local, lambda part: get(self._path(path), str(part), **how)))
 
     def write(self, path: str, data: bytes) -> None:
         self._writing(path, lambda: self._fs.pipe_file(self._path(path), data))

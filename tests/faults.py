@@ -7,7 +7,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from io import BytesIO
@@ -15,7 +16,7 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 from urllib.parse import urlsplit
 
 _STALL_S = 30.0
-_SLOW_BYTES_PER_S, _SLOW_CHUNK = 20_000, 1_000
+_SLOW_BYTES_PER_S, _SLOW_CHUNK = 200_000, 10_000
 _ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}, says the proxy</Message></Error>"
 
 
@@ -35,7 +36,7 @@ class Fault(StrEnum):
     STALL = "stall"
     """Half a minute passes before the server hears of the request."""
     THROTTLE = "throttle"
-    """Request and answer pass at 20 kB/s."""
+    """Request and answer pass at 200 kB/s."""
 
 
 class FaultyProxy:
@@ -44,8 +45,8 @@ class FaultyProxy:
     def __init__(self, upstream: str) -> None:
         parts = urlsplit(upstream)
         self.upstream = (str(parts.hostname), int(parts.port or 80))
-        self.struck = 0
-        """Requests that were harmed."""
+        self.struck: Counter[Fault] = Counter()
+        """Requests that were harmed, by what."""
         self.heal()
         self._lock, self._over = threading.Lock(), threading.Event()
         self._port = 0
@@ -60,18 +61,10 @@ class FaultyProxy:
         """Harm no request from now on."""
         self._fault_of: Callable[[bytes], Fault | None] = lambda _: None
 
-    def strike(self, fault: Fault, seconds: float, after: int = 0) -> None:
-        """Harm every request for some seconds, from the one that follows the next `after` requests."""
-        left, until = after, float("inf")
-
-        def fault_of(_: bytes) -> Fault | None:
-            nonlocal left, until
-            left -= 1
-            if left == -1:
-                until = time.monotonic() + seconds
-            return fault if left < 0 and time.monotonic() < until else None
-
-        self._fault_of = fault_of
+    def strike(self, *faults: Fault, seconds: float, after: int = 0) -> None:
+        """Harm every request for some seconds, from the one that follows the next `after` requests; again for each."""
+        turns = _turns(faults, seconds, after)
+        self._fault_of = lambda _: next(turns)
 
     def strike_first(self, *faults: Fault) -> None:
         """Harm every request the first time it is made, by these faults in turn, and let its repetitions pass."""
@@ -90,7 +83,8 @@ class FaultyProxy:
         """What happens to the request that begins with `line`."""
         with self._lock:
             fault = self._fault_of(line)
-            self.struck += fault is not None
+            if fault is not None:
+                self.struck[fault] += 1
             return fault
 
     def stall(self) -> None:
@@ -119,6 +113,16 @@ class FaultyProxy:
     def _close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def _turns(faults: Sequence[Fault], seconds: float, after: int) -> Iterator[Fault | None]:
+    """What happens to one request after another."""
+    for fault in faults:
+        yield from itertools.repeat(None, after)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            yield fault
+    yield from itertools.repeat(None)
 
 
 class _Server(ThreadingTCPServer):

@@ -1,4 +1,4 @@
-"""What the fork server does once, so that no process forked for `tests/kill_driver.py` has to: it loads a model.
+"""What the fork server does once, so that no process forked for `driver.py` has to: it loads a model.
 
 No thread that a forked process would miss is started: torch computes on one.
 """
@@ -9,7 +9,7 @@ import diffusers.guiders  # noqa: F401
 import matplotlib.backends.backend_svg  # noqa: F401
 import pyarrow.dataset  # noqa: F401
 
-import tests.kill_driver  # noqa: F401
+import tests.resilience.driver  # noqa: F401
 from flows.sources import WEIGHTS
 from tasks.load import load_folder
 
