@@ -146,6 +146,8 @@ def doctor(
     """Check what a run needs: store, disks, packages, device, Prefect, weights. Exit code 1 if something is amiss."""
     from flows.doctor import examine
 
+    for name in ("INSTAFLOW_STORE_PATIENCE_S", "INSTAFLOW_STORE_TIMEOUT_S"):
+        os.environ.setdefault(name, "5")  # who asks for a diagnosis does not wait for the store to come back
     findings = []
     for finding in examine(store, _load(recipe, overrides) if recipe else None):
         results().print(f"{'ok  ' if finding.is_well else 'FAIL'} {finding.name}: {finding.text}", soft_wrap=True)

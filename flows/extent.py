@@ -50,7 +50,8 @@ def extent(config: Section, roles: Collection[str], samples: int = 0) -> Extent:
     if isinstance(config, EvaluateJob):
         steps = {*config.steps, config.teacher_steps}
         students = len({"student", "direct"} & {*roles})
-        units = 2 + 2 * len(steps) + students + 2  # coco and reference, cells, straightness
+        shards = math.ceil(config.num_images / config.shard_size)
+        units = (2 + 2 * len(steps) + students) * shards + 2  # coco and reference, cells; straightness
         return Extent(units, "units", config.num_images * (2 * sum(steps) + students))
     return Extent(1, "units", _pieces(config), _pieces(config))
 

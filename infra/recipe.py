@@ -275,6 +275,7 @@ class Evaluate(Section):
     """The evaluation protocol."""
 
     num_images: int = Field(default=1000, ge=2, description="captions, and so pictures, per model and number of steps")
+    shard_size: Count = Field(default=2500, description="pictures per shard of statistics, the unit of resume")
     steps: Counts = Field(
         default=(1, 2, 4, 8, 25),
         description="numbers of solver steps to evaluate the 2-RF and the teacher at",

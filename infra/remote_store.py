@@ -184,7 +184,7 @@ class RemoteStore(Store):
 
     def delete(self, path: str) -> None:
         try:
-            self._reading(path, lambda: self._fs.rm_file(self._path(path)))
+            self._reading(path, lambda: self._fs.rm_file(self._path(path)), verb="delete")
         except FileNotFoundError:
             return
 
@@ -196,14 +196,14 @@ class RemoteStore(Store):
         except self._failures as error:
             raise self._failed("write", path, error) from error
 
-    def _reading(self, path: str, get: Callable[[], _T]) -> _T:
+    def _reading(self, path: str, get: Callable[[], _T], verb: str = "read") -> _T:
         try:
             return self._asked(get)
         except FileNotFoundError as error:
             self._require_root(path, error)
             raise
         except self._failures as error:
-            raise self._failed("read", path, error) from error
+            raise self._failed(verb, path, error) from error
 
     def _require_root(self, path: str, error: FileNotFoundError) -> None:
         # s3fs says FileNotFoundError for a bucket that does not exist: a broken store, not a missing file

@@ -21,10 +21,10 @@ from models.metrics import Features, Moments, frechet_distance, inception_featur
 from models.mini.reader import load_reader
 from models.solvers import straightness
 from models.text_to_image import TextToImage
-from tasks.coco import Caption, read_captions, read_image
+from tasks.coco import read_captions, read_image
 from tasks.jobs import EvaluateJob
 from tasks.load import load_model
-from tasks.measure import CONTACT_PICTURES, Cell, Judges, Sampled, sample, scores, seeds_of, speed
+from tasks.measure import CONTACT_PICTURES, Cell, Judges, Sampled, means, sample, seeds_of, speed
 from tasks.measured import Measured, Metrics, parquet_schema
 from tasks.order import sample_noise
 from tasks.progress import Progress
@@ -71,24 +71,22 @@ class Evaluation:
             self._models[name] = load_model(self.inputs[ROLES[name]])
         return self._models[name]
 
-    def prompts(self, half: int = 0) -> list[str]:
-        """The captions of the evaluated pictures (half 0) or of the reference pictures (half 1), wrapping around."""
-        return [self._caption(i).text for i in self._half(half)]
+    def shards(self) -> list[range]:
+        """The evaluated pictures by number, in shards."""
+        count, size = self.config.num_images, self.config.shard_size
+        return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
-    def _caption(self, index: int) -> Caption:
-        return self.captions[index % len(self.captions)]
+    def prompts(self, pictures: range) -> list[str]:
+        """The captions of pictures; there may be more pictures than captions."""
+        return [self.captions[i % len(self.captions)].text for i in pictures]
 
-    def _half(self, half: int) -> range:
-        return range(half * self.config.num_images, (half + 1) * self.config.num_images)
-
-    def sample(self, cell: Cell, half: int = 0) -> Sampled:
-        """The cell's samples; the same noise and captions for every cell of a half."""
-        seeds = seeds_of(self.config.seed, self._half(half))
+    def sample(self, cell: Cell, pictures: range) -> Sampled:
+        """The cell's samples; the same noise and captions for every cell."""
         return sample(
             self.model(cell.model),
             cell,
-            self.prompts(half),
-            seeds,
+            self.prompts(pictures),
+            seeds_of(self.config.seed, pictures),
             self.judges,
             self.perf.sample_batch_size,
             self.advance,
@@ -120,18 +118,34 @@ class Evaluation:
         """A committed unit's tensors."""
         return load_file(self.out.fetch(self.out.units()[name].files[0]))
 
+    def all_tensors(self, name: str) -> list[dict[str, Tensor]]:
+        """The tensors of every shard of a cell."""
+        return [self.tensors(shard_id(name, number)) for number in range(len(self.shards()))]
+
+    def moments(self, name: str) -> Moments:
+        """The moments of a whole cell."""
+        return functools.reduce(Moments.merge, map(Moments.from_tensors, self.all_tensors(name)))
+
+
+def shard_id(name: str, number: int) -> str:
+    """The unit's id, e.g. ``2-rf-4.00000``."""
+    return f"{name}.{number:05d}"
+
 
 def evaluate(
     config: EvaluateJob, inputs: Mapping[str, Source], out: Draft, perf: Performance, progress: Progress, /
 ) -> StageResult:
-    """Commit a unit per cell, then ``metrics.json``, ``metrics.parquet`` and the pictures and paths for the report."""
+    """Commit a unit per shard of a cell, then ``metrics.json`` and ``.parquet``, pictures and paths for the report."""
     run = Evaluation(config, inputs, out, perf, progress)
     run.advance(0)
-    run.unit("coco", len(run.real), lambda: _real_pictures(run))
-    reference, count = run.cells()[0], config.num_images
-    run.unit("reference", count, lambda: (run.sample(reference, half=1).moments.to_tensors(), {}))
+    for number, pictures in enumerate(run.shards()):
+        real = run.real[pictures.start : pictures.stop]
+        run.unit(shard_id("coco", number), len(real), functools.partial(_real_pictures, run, real))
+        run.unit(shard_id("reference", number), len(pictures), functools.partial(_reference, run, pictures))
     for cell in run.cells():
-        run.unit(cell.name, count, lambda cell=cell: _cell(run, cell))  # type: ignore[misc]
+        for number, pictures in enumerate(run.shards()):
+            make = functools.partial(_shard, run, cell, number, pictures)
+            run.unit(shard_id(cell.name, number), len(pictures), make)
     for name in ("teacher", "2-rf"):
         make = functools.partial(_straightness, run, name)
         run.unit(f"straightness-{name}", config.straightness_images, make)
@@ -157,29 +171,36 @@ def _features(config: EvaluateJob, mini: Path | None, clip: Clip) -> Features | 
     return None if config.clip.architecture == "mini" else load_clip(str(mini), None).image_features
 
 
-def _real_pictures(run: Evaluation) -> tuple[dict[str, Tensor], dict[str, float]]:
+def _real_pictures(run: Evaluation, names: list[str]) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Moments of the real pictures, cut and resized like the generated ones."""
     moments, size = Moments(), run.model("teacher").pixels_per_side
     batch = run.perf.sample_batch_size
-    for start in range(0, len(run.real), batch):
-        names = run.real[start : start + batch]
-        pictures = torch.stack([read_image(run.images / name, size) for name in names])
+    for start in range(0, len(names), batch):
+        pictures = torch.stack([read_image(run.images / name, size) for name in names[start : start + batch]])
         moments.update(run.judges.look(pictures)[0])
         run.advance(len(pictures))
     return moments.to_tensors(), {}
 
 
-def _cell(run: Evaluation, cell: Cell) -> tuple[dict[str, Tensor], dict[str, float]]:
-    sampled, own_teacher = run.sample(cell), _own_teacher(run, cell)
-    latents = run.tensors(own_teacher)["latents"] if own_teacher else None
-    metrics = {
-        **scores(sampled, run.prompts(), latents),
-        **speed(run.model(cell.model), cell, run.prompts(), run.perf),
-    }
-    tensors = {**sampled.moments.to_tensors(), "contact": sampled.contact}
+def _reference(run: Evaluation, pictures: range) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Moments of pictures of the teacher that no model is sampled for: the next captions, other seeds."""
+    count = run.config.num_images
+    others = range(count + pictures.start, count + pictures.stop)
+    return run.sample(run.cells()[0], others).moments.to_tensors(), {}
+
+
+def _shard(run: Evaluation, cell: Cell, number: int, pictures: range) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """A shard of a cell; the first also has the pictures for the contact sheet, and how fast they are drawn."""
+    own_teacher = _own_teacher(run, cell)
+    latents = run.tensors(shard_id(own_teacher, number))["latents"] if own_teacher else None
+    sampled = run.sample(cell, pictures)
+    tensors = sampled.to_tensors(latents)
     if cell.steps == run.config.teacher_steps:
         tensors["latents"] = sampled.latents  # others are compared with these
-    return tensors, metrics
+    if number > 0:
+        return tensors, {}
+    timings = speed(run.model(cell.model), cell, run.prompts(pictures), run.perf)
+    return {**tensors, "contact": sampled.contact}, timings
 
 
 def _own_teacher(run: Evaluation, cell: Cell) -> str | None:
@@ -196,7 +217,7 @@ def _straightness(run: Evaluation, name: str) -> tuple[dict[str, Tensor], dict[s
     for start in range(0, config.straightness_images, run.perf.sample_batch_size):
         indices = range(start, min(start + run.perf.sample_batch_size, config.straightness_images))
         noise = sample_noise(seeds_of(config.seed, indices), model.latent_shape).to(model.device)
-        text = model.encode([run.prompts()[i % config.num_images] for i in indices])
+        text = model.encode(run.prompts(indices))
         s, path = straightness(velocity, noise, text, config.teacher_steps)
         values.append(s)
         run.advance(len(noise))
@@ -208,11 +229,11 @@ def _straightness(run: Evaluation, name: str) -> tuple[dict[str, Tensor], dict[s
 def _records(run: Evaluation) -> list[Measured]:
     """One record per cell, after the floor: the teacher against itself on two disjoint sets of pictures."""
     units = run.out.units()
-    names = [*(cell.name for cell in run.cells()), "reference", "coco"]
-    moments = {name: Moments.from_tensors(run.tensors(name)) for name in names}
+    reference, real = run.moments("reference"), run.moments("coco")
     straight = {name: units[f"straightness-{name}"].metrics["straightness"] for name in ("teacher", "2-rf")}
 
     def record(cell: Cell) -> Measured:
+        moments = run.moments(cell.name)
         return Measured.model_validate(
             {
                 "model": cell.model,
@@ -220,10 +241,11 @@ def _records(run: Evaluation) -> list[Measured]:
                 "guidance": cell.guidance,
                 "solver": cell.solver,
                 "num_images": run.config.num_images,
-                "frechet_distance": frechet_distance(moments[cell.name], moments["reference"]),
-                "frechet_distance_coco": frechet_distance(moments[cell.name], moments["coco"]),
+                "frechet_distance": frechet_distance(moments, reference),
+                "frechet_distance_coco": frechet_distance(moments, real),
                 "straightness": straight.get(cell.model) if cell.steps == run.config.teacher_steps else None,
-                **units[cell.name].metrics,
+                **means(run.all_tensors(cell.name)),
+                **units[shard_id(cell.name, 0)].metrics,
             }
         )
 
@@ -243,8 +265,10 @@ def _commit_results(run: Evaluation, records: list[Measured]) -> None:
     (folder / "metrics.json").write_text(metrics.model_dump_json(indent=2) + "\n")
     table = pa.Table.from_pylist([record.model_dump() for record in records], schema=parquet_schema())
     pq.write_table(table, folder / "metrics.parquet")
-    save_file({cell.name: run.tensors(cell.name)["contact"] for cell in cells}, folder / "contact.safetensors")
-    (folder / "contact.json").write_text(json.dumps({"prompts": run.prompts()[:CONTACT_PICTURES]}, indent=2) + "\n")
+    contact = {cell.name: run.tensors(shard_id(cell.name, 0))["contact"] for cell in cells}
+    save_file(contact, folder / "contact.safetensors")
+    prompts = run.prompts(run.shards()[0])[:CONTACT_PICTURES]
+    (folder / "contact.json").write_text(json.dumps({"prompts": prompts}, indent=2) + "\n")
     paths = {name: run.tensors(f"straightness-{name}")["paths"] for name in ("teacher", "2-rf")}
     save_file(paths, folder / "paths.safetensors")
     names = ("metrics.json", "metrics.parquet", "contact.safetensors", "contact.json", "paths.safetensors")

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from infra.recipe import Performance
 from models.clip import Clip, cosine
 from models.losses import squared
 from models.metrics import Features, Moments
-from models.mini.reader import AttributeReader, attribute_accuracy, read_attributes
+from models.mini.reader import AttributeReader, attribute_hits, read_attributes
 from models.text_to_image import TextToImage
 from tasks.order import derive_seed, sample_noise
 
@@ -55,13 +55,40 @@ class Judges:
 
 @dataclass
 class Sampled:
-    """What a cell's samples add up to: moments of the features, scores per picture, latents [N, C, H, W] in fp16."""
+    """What a cell's samples say: moments of the features, scores [N], attribute hits [N, 2], latents, first pictures.
+
+    Latents [N, C, H, W] are in fp16, as they are kept.
+    """
 
     moments: Moments
-    clip_scores: list[float]
-    shown: list[dict[str, str]]
+    clip_scores: Tensor
+    hits: Tensor | None
     latents: Tensor
     contact: Tensor
+
+    def to_tensors(self, own_teacher: Tensor | None) -> dict[str, Tensor]:
+        """The statistics of a shard, for :func:`means`; ``own_teacher`` are the latents to compare with."""
+        found = {**self.moments.to_tensors(), "clip_scores": self.clip_scores}
+        if self.hits is not None:
+            found["hits"] = self.hits
+        if own_teacher is not None:
+            found["distances"] = squared(self.latents.float() - own_teacher.float())
+        return found
+
+
+def means(shards: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """The numbers of a cell from the statistics of its shards; those that do not apply are left out."""
+    found = {"clip_score": float(_all(shards, "clip_scores").mean())}
+    if "hits" in shards[0]:
+        right, told = _all(shards, "hits").sum(0).tolist()
+        found["attribute_accuracy"] = right / told
+    if "distances" in shards[0]:
+        found["distance_to_own_teacher"] = float(_all(shards, "distances").mean())
+    return found
+
+
+def _all(shards: Sequence[Mapping[str, Tensor]], name: str) -> Tensor:
+    return torch.cat([shard[name] for shard in shards])
 
 
 def seeds_of(seed: int, indices: range) -> list[int]:
@@ -79,7 +106,7 @@ def sample(
     done: Callable[[int], None],
 ) -> Sampled:
     """Sample all prompts with the cell's solver and let the judges look at the pictures."""
-    moments, scores, shown, latents, contact = Moments(), [], [], [], []  # type: ignore[var-annotated]
+    moments, scores, hits, latents, contact = Moments(), [], [], [], []  # type: ignore[var-annotated]
     for start in range(0, len(prompts), batch_size):
         texts = list(prompts[start : start + batch_size])
         noise = sample_noise(seeds[start : start + batch_size], model.latent_shape)
@@ -88,22 +115,14 @@ def sample(
         features, image = judges.look(pictures)
         moments.update(features)
         captions = judges.clip.text_features([judges.prompt_prefix + text for text in texts])
-        scores += cosine(image, captions).tolist()
-        shown += read_attributes(judges.reader, pictures) if judges.reader else []
+        scores.append(cosine(image, captions).double().cpu())
+        if judges.reader:
+            hits.append(attribute_hits(read_attributes(judges.reader, pictures), texts))
         latents.append(latent.half())
         contact += list(pictures[: max(0, CONTACT_PICTURES - len(contact))])
         done(len(texts))
-    return Sampled(moments, scores, shown, torch.cat(latents), torch.stack(contact))
-
-
-def scores(sampled: Sampled, prompts: Sequence[str], own_teacher: Tensor | None) -> dict[str, float]:
-    """The cell's numbers that depend on the pictures alone; those that do not apply are left out."""
-    found = {"clip_score": statistics.fmean(sampled.clip_scores)}
-    if sampled.shown:
-        found["attribute_accuracy"] = attribute_accuracy(sampled.shown, prompts)
-    if own_teacher is not None:
-        found["distance_to_own_teacher"] = float(squared(sampled.latents.float() - own_teacher.float()).mean())
-    return found
+    found = torch.cat(hits) if hits else None
+    return Sampled(moments, torch.cat(scores), found, torch.cat(latents), torch.stack(contact))
 
 
 def speed(model: TextToImage, cell: Cell, prompts: Sequence[str], perf: Performance) -> dict[str, float]:

@@ -39,11 +39,21 @@ class S3Server:
 
 
 @contextmanager
-def rclone_server(folder: Path) -> Iterator[S3Server]:
+def rclone_server(folder: Path, *flags: str) -> Iterator[S3Server]:
     """`rclone serve s3` over a folder, with authentication. It ignores `If-None-Match`."""
-    (folder / BUCKET).mkdir(parents=True)
+    (folder / BUCKET).mkdir(parents=True, exist_ok=True)
     rclone = Path(sys.executable).with_name("rclone")
-    serve = [str(rclone), "serve", "s3", "--auth-key", f"{_KEY},{_SECRET}", "--addr", "127.0.0.1:0", str(folder)]
+    serve = [
+        str(rclone),
+        "serve",
+        "s3",
+        "--auth-key",
+        f"{_KEY},{_SECRET}",
+        "--addr",
+        "127.0.0.1:0",
+        *flags,
+        str(folder),
+    ]
     log = folder.parent / "rclone.log"
     with log.open("w") as output:
         process = subprocess.Popen(

@@ -53,14 +53,11 @@ def read_attributes(reader: AttributeReader, images: Tensor) -> list[dict[str, s
     return [{name: column[row] for name, column in columns.items()} for row in range(len(images))]
 
 
-def attribute_accuracy(shown: Sequence[dict[str, str]], captions: Sequence[str]) -> float:
-    """Share of the attributes mentioned in the captions that the pictures show."""
-    hits = [
-        seen[name] == value
-        for seen, text in zip(shown, captions, strict=True)
-        for name, value in mentioned(text).items()
-    ]
-    return sum(hits) / len(hits)
+def attribute_hits(shown: Sequence[dict[str, str]], captions: Sequence[str]) -> Tensor:
+    """Per picture: how many of its caption's attributes it shows, and how many the caption mentions; int [N, 2]."""
+    told = [mentioned(text) for text in captions]
+    pairs = zip(shown, told, strict=True)
+    return torch.tensor([(sum(seen[name] == said[name] for name in said), len(said)) for seen, said in pairs])
 
 
 def save_reader(reader: AttributeReader, folder: Path) -> None:

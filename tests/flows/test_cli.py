@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import stat
 import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from infra.store import Store
 from tasks.progress import silent
 from tests.flows import small_stages
 from tests.flows.conftest import Cli, Start
+from tests.s3 import BUCKET, S3Server
 
 STAGES = [
     "world",
@@ -76,6 +78,45 @@ def test_a_run_leaves_report_records_and_a_cache(cli: Cli, tmp_path: Path, prefe
 
 def _fingerprint(planned: list[dict[str, str]], stage_id: str) -> str:
     return next(line["fingerprint"] for line in planned if line["id"] == stage_id)
+
+
+@pytest.mark.server
+def test_two_operators_at_once_get_one_result(start: Start, tmp_path: Path) -> None:
+    both = [start("run", "tiny", "--out", out, SMALL_STAGE_S="0.1") for out in ("a", "b")]
+    for process in both:
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 0, told
+    one, other = ({path.name: path.read_bytes() for path in (tmp_path / out).iterdir()} for out in ("a", "b"))
+    assert one == other and "report.html" in one
+    assert [run.state for run in list_runs(Store.open(tmp_path / "store"))] == ["done", "done"]
+
+
+@pytest.mark.server
+def test_keys_are_nowhere(
+    cli: Cli, tmp_path: Path, prefect_home: Path, rclone: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSTAFLOW_CACHE", str(tmp_path / "cache"))
+    for name, value in (keys := rclone.environment()).items():
+        monkeypatch.setenv(name, value)
+    at = ("--store", f"s3://{BUCKET}/{uuid.uuid4().hex}")
+    commands = {"plan": 0, "run": 0, "status": 0, "artifacts": 0, "doctor": 1}  # the small weights have no manifest
+    arguments = {"plan": ["tiny"], "run": ["tiny"], "artifacts": ["ls"]}
+    told = {name: cli(name, *arguments.get(name, []), *at) for name in commands}
+    assert {name: one.returncode for name, one in told.items()} == commands, told
+    wrong = cli("run", "tiny", *at, AWS_SECRET_ACCESS_KEY="wrongwrong")
+    assert wrong.returncode == 2 and "SignatureDoesNotMatch" in wrong.stderr
+
+    store = Store.open(at[1])
+    written = {path: store.read(path) for path in store.list()}
+    written |= {str(path): path.read_bytes() for path in _files(tmp_path) + _files(prefect_home)}
+    written |= {name: (one.stdout + one.stderr).encode() for name, one in [*told.items(), ("wrong", wrong)]}
+    assert any(path.endswith("prefect.db") for path in written) and any("runs/" in path for path in written)
+    for key in (keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], "wrongwrong"):
+        assert not [path for path, content in written.items() if key.encode() in content]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 @pytest.mark.server

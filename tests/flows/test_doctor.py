@@ -20,6 +20,7 @@ from infra.environment import utc_now
 from infra.local_store import LocalStore
 from infra.recipe import Recipe, apply_overrides, parse_recipe
 from infra.store import Store
+from tests.s3 import S3Server
 
 RECIPE = parse_recipe({"name": "test"}, "test")
 
@@ -57,7 +58,10 @@ def test_all_is_well(tmp_path: Path) -> None:
     assert Store.open(tmp_path / "store").list() == [], "nothing is left behind"
 
 
-def test_the_command_has_a_line_each_and_an_exit_code(tmp_path: Path, weights: Path) -> None:
+def test_the_command_has_a_line_each_and_an_exit_code(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _impatient(monkeypatch)
     run = CliRunner().invoke(app, ["doctor", "tiny", "--store", str(tmp_path / "store")])
     assert run.exit_code == 0 and len(run.stdout.splitlines()) == 6
     shutil.rmtree(weights / "clip")
@@ -68,6 +72,19 @@ def test_the_command_has_a_line_each_and_an_exit_code(tmp_path: Path, weights: P
         for line in run.stdout.splitlines()
         if line.startswith("FAIL weights: ") and "weights.txt is missing" in line
     ]
+
+
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PATIENCE_S", "TIMEOUT_S"):
+        monkeypatch.setenv(f"INSTAFLOW_STORE_{name}", "0.5")
+
+
+def test_a_store_that_is_down(rclone: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    _impatient(monkeypatch)
+    for name, value in {**rclone.environment(), "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    text = _text({one.name: one for one in examine("s3://bucket/store")}, "store")
+    assert "store s3://bucket/store: cannot read the root: " in text and "INSTAFLOW_STORE_PATIENCE_S=0.5" in text
 
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:

@@ -172,6 +172,8 @@ def test_the_units_of_an_evaluation_are_those_it_does(disabled: bool) -> None:
     evaluation.config, evaluation.inputs = job, dict.fromkeys(roles)  # type: ignore[assignment]
     others = ["coco", "reference", "straightness-teacher", "straightness-2-rf"]
     assert extent(job, roles).total == len(evaluation.cells()) + len(others)
+    job = job.model_copy(update={"num_images": 1000, "shard_size": 300})
+    assert extent(job, roles).total == 4 * (len(evaluation.cells()) + 2) + 2
 
 
 def test_the_table_shows_what_json_has(store: Store) -> None:

@@ -178,6 +178,24 @@ def test_what_time_does_not_mend_fails_at_once(
         assert "tried" not in str(caught.value) and "wrongwrong" not in str(caught.value)
 
 
+def test_a_store_that_only_reads_takes_nothing_and_keeps_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with rclone_server(tmp_path / "served") as server:
+        use(server, server.endpoint, monkeypatch, tmp_path)
+        made = make(new_store())
+    with rclone_server(tmp_path / "served", "--read-only") as server:
+        use(server, server.endpoint, monkeypatch, tmp_path)
+        gone_for_good(monkeypatch)
+        store = Store.open(made.store.url)
+        assert contents(Artifact.open(store, "pairs", PRINT)) == contents(made)
+        for verb, ask in {
+            "write": lambda: commit(Draft(store, "reflow", PRINT), UNITS[0], 1.0),
+            "delete": lambda: store.delete(f"{made.base}/manifest.json"),
+        }.items():
+            with pytest.raises(StoreError, match=f"store {store.url}: cannot {verb} .*: HTTP 500"):
+                ask()
+        assert Artifact.open(store, "pairs", PRINT).manifest == made.manifest and not store.list("reflow")
+
+
 @pytest.mark.parametrize(("minutes", "told"), [(60, "60 minutes ahead of"), (-60, "60 minutes behind")])
 def test_a_wrong_clock_is_named(
     minutes: int, told: str, rclone: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

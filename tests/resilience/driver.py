@@ -57,7 +57,7 @@ RECIPE = load_recipe(
             f" {{loss: perceptual, steps: {STEPS}, batch_size: 2}}], warmup_steps: 2, checkpoint_every_steps: 2}}"
             for stage in ("distill", "direct")
         ),
-        "evaluate={num_images: 4, steps: [1], teacher_steps: 2, straightness_images: 2}",
+        "evaluate={num_images: 4, shard_size: 2, steps: [1], teacher_steps: 2, straightness_images: 2}",
         "report={columns: 2, trajectories: 1}",
         "performance={sample_batch_size: 4, throughput_batch_sizes: [1]}",
     ],

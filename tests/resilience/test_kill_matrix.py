@@ -38,7 +38,7 @@ ASLEEP = {  # where a run falls asleep while another one finishes the artifact
     "pairs-student:unit:index",
     "distill:manifest",
     "direct:manifest-done",
-    "evaluate:unit:2-rf-1",
+    "evaluate:unit:2-rf-1.00001",
     "report:blob:metrics.json",
 }
 

@@ -148,6 +148,15 @@ def test_stopped_anywhere_and_repeated_gives_the_same_digest(
     assert {total for _, total in shown} == {38} and shown[-1][0] == 38  # 4 real, 7 x 4 sampled, 2 x 3 simulated
 
 
+def test_the_statistics_of_shards_add_up(evaluation: Artifact, inputs: dict[str, Source], store: Store) -> None:
+    sharded = run(inputs, store, JOB.model_copy(update={"shard_size": 3}))
+    for one, parts in zip(metrics(evaluation)["records"], metrics(sharded)["records"], strict=True):
+        numbers = {name: value for name, value in one.items() if isinstance(value, float) and "_per_" not in name}
+        assert {name: parts[name] for name in numbers} == pytest.approx(numbers, rel=1e-4, abs=1e-6)
+    units = {path.rpartition("/")[2] for path in store.list("evaluate") if "/units/" in path}
+    assert {"2-rf-1.00000.json", "2-rf-1.00001.json", "coco.00001.json", "reference.00001.json"} <= units
+
+
 def test_without_the_baseline_there_is_no_record_of_it(inputs: dict[str, Source], store: Store) -> None:
     fewer = {role: source for role, source in inputs.items() if role != "direct"}
     job = JOB.model_copy(update={"steps": (1,), "teacher_steps": 1})
