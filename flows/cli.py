@@ -77,9 +77,10 @@ def run(
     choice = Choice(only=_names(only), start=_names(start), until=_names(until), force=_names(force))
     require_inputs(chosen, where, select(chosen, choice))
     from flows.connection import connected
-    from flows.pipeline import instaflow
 
     with connected():
+        from flows.pipeline import instaflow
+
         made = instaflow(chosen, where.url, choice)
     if made is None:
         print("report: left out of this run")

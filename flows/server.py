@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,10 +65,15 @@ def standing_server() -> Endpoint | None:
 
 
 @contextmanager
-def local_server(port: int = 0, *, with_ui: bool = False) -> Iterator[Endpoint]:
-    """A server for as long as the block runs; port 0 is a free one. Raises UserError if it does not start."""
+def local_server(
+    port: int = 0, *, with_ui: bool = False, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[Endpoint]:
+    """A server for as long as the block runs; port 0 is a free one. Raises UserError if it does not start.
+
+    `meanwhile` is called in the seconds that it takes to start.
+    """
     folder = state_folder()
-    process, endpoint = _start(folder, port, with_ui)
+    process, endpoint = _start(folder, port, with_ui, meanwhile)
     try:
         yield endpoint
     finally:
@@ -92,12 +97,15 @@ def _door(folder: Path) -> Path:
     return folder / "server.json"
 
 
-def _start(folder: Path, port: int, with_ui: bool) -> tuple[subprocess.Popen[bytes], Endpoint]:
+def _start(
+    folder: Path, port: int, with_ui: bool, meanwhile: Callable[[], object]
+) -> tuple[subprocess.Popen[bytes], Endpoint]:
     auth = f"instaflow:{secrets.token_urlsafe(24)}"
     with _alone(folder):
         for _ in range(_ATTEMPTS):
             endpoint = Endpoint(f"http://127.0.0.1:{port or _free_port()}/api", auth)
             process = _launch(folder, endpoint, with_ui)
+            meanwhile()
             if _wait_until_up(process, endpoint):
                 return process, endpoint
             _stop(process)
