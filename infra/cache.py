@@ -101,7 +101,8 @@ def _is_sound(local: Path, sha256: str) -> bool:
 
 def _bring(store: Store, path: str, record: FileRecord, local: Path) -> None:
     _make_room(record.bytes, local)
-    whole(local, lambda part: _download(store, path, record, part))
+    # A power loss may tear a copy that is not synced; it is brought again then, for its hash is checked before use.
+    whole(local, lambda part: _download(store, path, record, part), synced=False)
     _verified.add((local, record.sha256))
     _make_room(0, local)  # other downloads under way have each counted on the room
 

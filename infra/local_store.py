@@ -63,7 +63,8 @@ class LocalStore(Store):
 
     def download(self, path: str, local: Path) -> None:
         with self._reading(path):
-            whole(local, lambda temporary: shutil.copyfile(self._path(path), temporary))
+            local.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self._path(path), local)
 
     def _place(self, path: str, fill: Callable[[Path], object], put: Put | None = None) -> None:
         with self._writing(path):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from infra import s3
 from infra.errors import UserError
 from infra.store import Names, Store, StoreError, checked
-from infra.whole_file import whole
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -95,8 +94,8 @@ class RemoteStore(Store):
         return int(info["size"]) if info["type"] == "file" else None
 
     def download(self, path: str, local: Path) -> None:
-        get, how = self._fs.get_file, self._in_one_stream
-        self._reading(path, lambda: whole(local, lambda part: get(self._path(path), str(part), **how)))
+        local.parent.mkdir(parents=True, exist_ok=True)
+        self._reading(path, lambda: self._fs.get_file(self._path(path), str(local), **self._in_one_stream))
 
     def write(self, path: str, data: bytes) -> None:
         self._writing(path, lambda: self._fs.pipe_file(self._path(path), data))

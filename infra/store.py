@@ -76,7 +76,7 @@ class Store(ABC):
 
     @abstractmethod
     def download(self, path: str, local: Path) -> None:
-        """Get a file to `local`, whole or not at all; FileNotFoundError only when it is really absent."""
+        """Get a file to `local`, where a failure may leave a part; FileNotFoundError only when it is really absent."""
 
     @abstractmethod
     def sizes(self, prefix: str = "") -> dict[str, int]:

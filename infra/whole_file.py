@@ -14,15 +14,20 @@ Put: TypeAlias = Callable[[Path, Path], object]
 """Gives a temporary file its name: os.replace, or os.link to create."""
 
 
-def whole(target: Path, fill: Callable[[Path], object], put: Put | None = None) -> None:
-    """Let `fill` write a file beside the target, sync it, and only then give it its name. Raises OSError."""
+def whole(target: Path, fill: Callable[[Path], object], put: Put | None = None, *, synced: bool = True) -> None:
+    """Let `fill` write a file beside the target, sync it, and only then give it its name. Raises OSError.
+
+    One that is not `synced` is whole after any death of the process, and may be torn after a power loss.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
         fill(temporary)
-        _sync(temporary)
+        if synced:
+            _sync(temporary)
         (put or os.replace)(temporary, target)
-        _sync(target.parent)  # else a power loss may forget the new name
+        if synced:
+            _sync(target.parent)  # else a power loss may forget the new name
     finally:
         temporary.unlink(missing_ok=True)
 

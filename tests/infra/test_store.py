@@ -159,12 +159,14 @@ def test_a_remote_error_is_no_absence(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     for name in ("cat_file", "info", "ls", "get_file", "pipe_file", "put_file", "rm_file"):
         monkeypatch.setattr(store._fs, name, fail)
-    asks = [store.read, store.exists, store.size, store.list, store.folders, store.delete]
+    asks = [store.read, store.exists, store.size, store.list, store.folders]
     for ask in asks:
         with pytest.raises(StoreError, match="cannot read a: PermissionError: denied"):
             ask("a")
     with pytest.raises(StoreError, match="cannot write a"):
         store.write("a", b"")
+    with pytest.raises(StoreError, match="cannot delete a"):
+        store.delete("a")
     with pytest.raises(StoreError, match="cannot read a"):
         store.download("a", tmp_path / "x")
 
