@@ -204,8 +204,8 @@ class Reflow(Section):
 class DistillPhase(Section):
     """One phase of a distillation."""
 
-    loss: Literal["l2", "perceptual"] = Field(
-        default="l2", description="l2: between latents; perceptual: between decoded images"
+    loss: Literal["l2", "huber", "perceptual"] = Field(
+        default="l2", description="l2, huber: between latents; perceptual: between decoded images"
     )
     latent_weight: float = Field(
         default=0.0,

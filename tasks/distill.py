@@ -12,7 +12,7 @@ from infra.errors import UserError
 from infra.pairs import PairDataset
 from infra.recipe import Direct, Distill, DistillPhase, Perceptual, Performance
 from models.clip import ClipLayers, load_clip
-from models.losses import one_step, squared
+from models.losses import DISTANCES, one_step, squared
 from models.perceptual import FeatureDistance, Lpips
 from models.text_to_image import TextToImage
 from tasks.batches import Batches
@@ -60,13 +60,14 @@ def train_direct(
 def latent_distance(
     phase: DistillPhase, perceptual: Perceptual, model: TextToImage, inputs: Mapping[str, Source]
 ) -> Distance:
-    """The phase's D: squared error of latents, or a perceptual distance of the pictures they decode to.
+    """The phase's D: a distance of latents, or a perceptual distance of the pictures they decode to.
 
     Alone, the distance of a small network drifts: where noise decides between two pictures, it prefers one. A share of
     the squared latent error holds the student to its own teacher's choice.
     """
-    if phase.loss == "l2":
-        return lambda student, target: squared(student - target)
+    if phase.loss != "perceptual":
+        of_difference = DISTANCES[phase.loss]
+        return lambda student, target: of_difference(student - target)
     pictures = _perceptual(perceptual, inputs).to(model.device)
 
     def distance(student: Tensor, target: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from infra.local_store import LocalStore
 from infra.pairs import PairDataset
 from infra.recipe import Direct, Distill, DistillPhase, Perceptual, Reflow
 from infra.store import Store
-from models.losses import one_step, squared
+from models.losses import one_step, pseudo_huber, squared
 from models.solvers import euler
 from models.text_to_image import TextToImage
 from tasks.distill import latent_distance, train_direct, train_student
@@ -117,6 +118,16 @@ def test_the_perceptual_distance_is_zero_at_the_target_and_a_gradient_step_lower
     assert student.grad is not None and (before > 1e-3).all()
     step = 0.02 * student.grad / student.grad.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     assert (distance(student.detach() - step, latent) < before).all()
+
+
+@pytest.mark.parametrize(("loss", "of_difference"), [("l2", squared), ("huber", pseudo_huber)])
+def test_a_distance_of_latents_is_the_named_one(
+    loss: Literal["l2", "huber"], of_difference: Callable[[Tensor], Tensor], inputs: dict[str, Source]
+) -> None:
+    model, _, latent, _ = student_and_target(inputs)
+    student = latent + 0.5 * torch.randn_like(latent)
+    distance = latent_distance(DistillPhase(loss=loss), Perceptual(), model, inputs)
+    assert distance(student, latent).equal(of_difference(student - latent))
 
 
 def test_a_share_of_the_latent_error_is_added(inputs: dict[str, Source]) -> None:
