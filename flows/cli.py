@@ -79,7 +79,7 @@ def run(
     from flows.connection import connected
 
     with connected():
-        from flows.pipeline import instaflow
+        from flows.pipeline import instaflow  # while the server started
 
         made = instaflow(chosen, where.url, choice)
     if made is None:
@@ -215,11 +215,12 @@ def mini(
     """Train the miniature teacher and CLIP from scratch and put them where the embedded ones live."""
     chosen, where = _load(recipe, overrides), Store.open(store)
     from flows.connection import connected
-    from flows.pipeline import miniature
     from flows.results import embed
     from flows.sources import WEIGHTS
 
     with connected():
+        from flows.pipeline import miniature  # while the server started
+
         teacher, clip = miniature(chosen, where.url)
     print(embed(where, {"teacher": teacher, "clip": clip}, out or WEIGHTS))
 

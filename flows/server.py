@@ -105,9 +105,13 @@ def _start(
         for _ in range(_ATTEMPTS):
             endpoint = Endpoint(f"http://127.0.0.1:{port or _free_port()}/api", auth)
             process = _launch(folder, endpoint, with_ui)
-            meanwhile()
-            if _wait_until_up(process, endpoint):
-                return process, endpoint
+            try:
+                meanwhile()
+                if _wait_until_up(process, endpoint):
+                    return process, endpoint
+            except BaseException:
+                _stop(process)
+                raise
             _stop(process)
     tail = "\n".join((folder / "server.log").read_text(errors="replace").splitlines()[-8:])
     raise UserError(

@@ -185,6 +185,9 @@ class Draft:
         def whole(unit: UnitRecord) -> bool:
             return all(sizes.get(f"{self.base}/{file.path}") == file.bytes for file in unit.files)
 
+        for name, unit in self._recorded(sizes).items():
+            if not whole(unit):  # another run may have replaced it since: the record is read again
+                self._seen.pop(self._record_of(name), None)
         return {name: unit for name, unit in self._recorded(sizes).items() if whole(unit)}
 
     def recorded(self) -> dict[str, UnitRecord]:
@@ -196,8 +199,11 @@ class Draft:
         found = [unit for path in names if (unit := self._read_unit(path))]
         return {unit.unit: unit for unit in sorted(found, key=lambda unit: unit.unit)}
 
+    def _record_of(self, unit: str) -> str:
+        return f"{self.base}/units/{unit}.json"
+
     def _read_unit(self, path: str) -> UnitRecord | None:
-        if path in self._seen:  # a record names its blobs by their content: what another run writes there is as good
+        if path in self._seen:
             return self._seen[path]
         try:
             self._seen[path] = UnitRecord.model_validate_json(self.store.read(path))
@@ -243,7 +249,7 @@ class Draft:
                 files.append(record)
         done = UnitRecord(unit=unit, files=files, rows=rows, seconds=seconds, metrics=dict(metrics or {}))
         reached(self.stage, "unit", unit)
-        where = f"{self.base}/units/{unit}.json"
+        where = self._record_of(unit)
         self.store.write(where, done.to_bytes())
         self._seen[where] = done
         reached(self.stage, "unit-done", unit)

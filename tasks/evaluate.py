@@ -3,12 +3,13 @@
 import functools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -35,6 +36,9 @@ ROLES = {"teacher": "teacher", "2-rf": "rectified", "student": "student", "direc
 PATHS = 4
 """Simulated latent paths kept for the report."""
 
+PICTURES = ("latents", "contact")
+"""What a shard holds beside its statistics."""
+
 
 class Evaluation:
     """One evaluation: its captions, its judges, its models (each loaded when first needed)."""
@@ -59,8 +63,9 @@ class Evaluation:
         self._models: dict[str, TextToImage] = {}
 
     def cells(self) -> list[Cell]:
-        """All cells; a model comes after the model it is compared with."""
-        config, steps = self.config, sorted({*self.config.steps, self.config.teacher_steps}, reverse=True)
+        """All cells; a model comes after the one that it is compared with, which takes ``teacher_steps``."""
+        config, most = self.config, self.config.teacher_steps
+        steps = [most, *sorted({*config.steps} - {most}, reverse=True)]
         cells = [Cell("teacher", n, config.teacher_guidance, config.teacher_solver) for n in steps]
         cells += [Cell("2-rf", n, config.rectified_guidance, "euler") for n in steps]
         return cells + [Cell(name, 1, 1.0, "euler") for name in ("student", "direct") if ROLES[name] in self.inputs]
@@ -116,20 +121,28 @@ class Evaluation:
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """A committed unit's tensors."""
-        return load_file(self.out.fetch(self.out.units()[name].files[0]))
+        return load_file(self._file(name))
 
-    def all_tensors(self, name: str) -> list[dict[str, Tensor]]:
-        """The tensors of every shard of a cell."""
-        return [self.tensors(shard_id(name, number)) for number in range(len(self.shards()))]
+    def statistics(self, name: str) -> list[dict[str, Tensor]]:
+        """The statistics of every shard of a cell; its latents and pictures stay on the disk."""
+        return [_without(PICTURES, self._file(shard_id(name, number))) for number in range(len(self.shards()))]
 
-    def moments(self, name: str) -> Moments:
-        """The moments of a whole cell."""
-        return functools.reduce(Moments.merge, map(Moments.from_tensors, self.all_tensors(name)))
+    def _file(self, name: str) -> Path:
+        return self.out.fetch(self.out.units()[name].files[0])
 
 
 def shard_id(name: str, number: int) -> str:
     """The unit's id, e.g. ``2-rf-4.00000``."""
     return f"{name}.{number:05d}"
+
+
+def _without(names: Collection[str], path: Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys() if name not in names}
+
+
+def _moments(shards: Iterable[Mapping[str, Tensor]]) -> Moments:
+    return functools.reduce(Moments.merge, map(Moments.from_tensors, shards))
 
 
 def evaluate(
@@ -229,11 +242,12 @@ def _straightness(run: Evaluation, name: str) -> tuple[dict[str, Tensor], dict[s
 def _records(run: Evaluation) -> list[Measured]:
     """One record per cell, after the floor: the teacher against itself on two disjoint sets of pictures."""
     units = run.out.units()
-    reference, real = run.moments("reference"), run.moments("coco")
+    reference, real = _moments(run.statistics("reference")), _moments(run.statistics("coco"))
     straight = {name: units[f"straightness-{name}"].metrics["straightness"] for name in ("teacher", "2-rf")}
 
     def record(cell: Cell) -> Measured:
-        moments = run.moments(cell.name)
+        shards = run.statistics(cell.name)
+        moments = _moments(shards)
         return Measured.model_validate(
             {
                 "model": cell.model,
@@ -244,7 +258,7 @@ def _records(run: Evaluation) -> list[Measured]:
                 "frechet_distance": frechet_distance(moments, reference),
                 "frechet_distance_coco": frechet_distance(moments, real),
                 "straightness": straight.get(cell.model) if cell.steps == run.config.teacher_steps else None,
-                **means(run.all_tensors(cell.name)),
+                **means(shards),
                 **units[shard_id(cell.name, 0)].metrics,
             }
         )

@@ -31,7 +31,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """E.g. ``2-rf-4``; also the unit's id."""
+        """E.g. ``2-rf-4``; the ids of its units begin with it."""
         return f"{self.model}-{self.steps}"
 
 
@@ -121,8 +121,9 @@ def sample(
         latents.append(latent.half())
         contact += list(pictures[: max(0, CONTACT_PICTURES - len(contact))])
         done(len(texts))
-    found = torch.cat(hits) if hits else None
-    return Sampled(moments, torch.cat(scores), found, torch.cat(latents), torch.stack(contact))
+    return Sampled(
+        moments, torch.cat(scores), torch.cat(hits) if hits else None, torch.cat(latents), torch.stack(contact)
+    )
 
 
 def speed(model: TextToImage, cell: Cell, prompts: Sequence[str], perf: Performance) -> dict[str, float]:

@@ -17,7 +17,8 @@ def measure(options: Options) -> list[Row]:
     if not options.tests:
         return [not_measured(NAME, target, "ask for it with --tests")]
     started = time.monotonic()
-    run = subprocess.run(["make", "test", "PYTEST_ARGS=-q"], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = ["make", "--no-print-directory", "test", "PYTEST_ARGS=-q"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - started
     last = (run.stdout.strip().splitlines() or [run.stderr.strip()[-200:]])[-1]
     return [Row(NAME, duration(seconds), target, seconds <= LIMIT_S and run.returncode == 0, last)]

@@ -61,7 +61,7 @@ def test_all_is_well(tmp_path: Path) -> None:
 def test_the_command_has_a_line_each_and_an_exit_code(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _impatient(monkeypatch)
+    _impatient(monkeypatch)  # the command would set its own for the tests that follow
     run = CliRunner().invoke(app, ["doctor", "tiny", "--store", str(tmp_path / "store")])
     assert run.exit_code == 0 and len(run.stdout.splitlines()) == 6
     shutil.rmtree(weights / "clip")
@@ -85,6 +85,16 @@ def test_a_store_that_is_down(rclone: S3Server, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv(name, value)
     text = _text({one.name: one for one in examine("s3://bucket/store")}, "store")
     assert "store s3://bucket/store: cannot read the root: " in text and "INSTAFLOW_STORE_PATIENCE_S=0.5" in text
+
+
+def test_the_command_does_not_wait_for_a_store_that_is_down(rclone: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    _impatient(monkeypatch)  # so that what the command sets is unset again after the test
+    for name in ("PATIENCE_S", "TIMEOUT_S"):
+        monkeypatch.delenv(f"INSTAFLOW_STORE_{name}")
+    for name, value in {**rclone.environment(), "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    told = CliRunner().invoke(app, ["doctor", "--store", "s3://bucket/store"]).stdout
+    assert "INSTAFLOW_STORE_PATIENCE_S=5, INSTAFLOW_STORE_TIMEOUT_S=5" in told
 
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:

@@ -133,6 +133,17 @@ def test_a_unit_whose_blob_is_missing_or_short_is_redone(store: Store) -> None:
     assert make(store).digest == made.digest
 
 
+def test_a_unit_that_another_run_has_replaced_is_read_again(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    with Draft(store, "pairs", PRINT) as ours, Draft(store, "pairs", PRINT) as theirs:
+        commit(ours, UNITS[0], 1.0)
+        commit(theirs, UNITS[0], 2.0)
+        mine, replaced = ours.units()[UNITS[0]], theirs.units()[UNITS[0]]
+        (timing,) = [file for file in mine.files if file.volatile]
+        store.delete(f"{ours.base}/{timing.path}")  # as gc does when no record names it any more
+        assert ours.units() == {UNITS[0]: replaced} and mine != replaced
+
+
 def test_a_damaged_unit_record_is_redone(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     made = make(store)
     store.write(f"{made.base}/units/model.json", b"{")

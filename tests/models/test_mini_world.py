@@ -15,6 +15,7 @@ from PIL import Image
 from transformers import CLIPTokenizer
 
 from models.mini.captions import PHRASINGS, caption, mentioned
+from models.mini.reader import attribute_hits
 from models.mini.render import CANVAS, RGB, render
 from models.mini.scene import (
     ATTRIBUTES,
@@ -90,6 +91,12 @@ def test_a_scene_is_a_function_of_seed_and_index() -> None:
     forwards, backwards = [scene(i) for i in range(20)], [scene(i) for i in reversed(range(20))]
     assert forwards == backwards[::-1]
     assert len({*forwards}) == 20 and scene(0, seed=1) != forwards[0]
+
+
+def test_hits_count_what_the_caption_mentions() -> None:
+    shown = dict(colour="red", shape="circle", size="large", background="blue", position="left")
+    captions = ["a large red circle", "a small red circle", "a picture"]
+    assert attribute_hits([shown] * 3, captions).tolist() == [[3, 3], [2, 3], [0, 0]]
 
 
 def test_attributes_lie_where_they_say() -> None:

@@ -12,9 +12,7 @@ import pytest
 
 from tests.resilience.driver import Attempt
 from tests.resilience.places import Ended, Place
-from tests.s3 import BUCKET, S3Server
-
-ROOT = Path(__file__).parents[2]
+from tests.s3 import BUCKET, ROOT, S3Server
 
 NewPlace = Callable[[], Place]
 

@@ -46,9 +46,9 @@ class Place:
         self.started.append(process)
         return process, asked
 
-    def run(self, **changes: object) -> Ended:
+    def run(self, patience_s: float = PATIENCE_S, **changes: object) -> Ended:
         """A run to its end, whatever that is."""
-        return ended(*self.start(**changes))
+        return ended(*self.start(**changes), patience_s)
 
     def clean_up(self) -> None:
         for process in self.started:

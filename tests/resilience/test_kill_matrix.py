@@ -19,7 +19,7 @@ import pytest
 from tests.resilience.conftest import NewPlace
 from tests.resilience.places import PATIENCE_S, Ended, Place, ended, points_of, require_same, up_to
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a minute each, where nothing else runs
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the longest takes two minutes
 
 AFTER_MANIFEST = ("manifest-done", "deleted")
 STEPS = {

@@ -18,9 +18,11 @@ from tests.resilience.driver import Attempt
 from tests.resilience.places import Ended, Place, require_same
 from tests.s3 import BUCKET, S3Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
 SECONDS = float(os.environ.get("INSTAFLOW_FAULT_SECONDS", "2"))
+LONGEST_S = 300 + 2 * len(Fault) * SECONDS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * LONGEST_S)]
+
 REQUESTS_BETWEEN = 100
 """Of 900; so every training, the pairs and the evaluation are met by one."""
 
@@ -48,7 +50,7 @@ def place(proxy: FaultyProxy, rclone: S3Server, tmp_path: Path) -> Iterator[Plac
 
 def test_the_chain_waits_out_every_kind_of_fault(proxy: FaultyProxy, place: Place, undisturbed: Ended) -> None:
     proxy.strike(*Fault, seconds=SECONDS, after=REQUESTS_BETWEEN)
-    found = place.run()
+    found = place.run(LONGEST_S)
     assert {*proxy.struck} == {*Fault}
     require_same(found, undisturbed)
 

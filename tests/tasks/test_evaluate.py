@@ -157,6 +157,13 @@ def test_the_statistics_of_shards_add_up(evaluation: Artifact, inputs: dict[str,
     assert {"2-rf-1.00000.json", "2-rf-1.00001.json", "coco.00001.json", "reference.00001.json"} <= units
 
 
+def test_more_steps_than_the_reference_takes(inputs: dict[str, Source], store: Store) -> None:
+    found = records(run(inputs, store, JOB.model_copy(update={"steps": (1, 3)})))
+    assert [key for key in found if key[0] == "teacher"] == [("teacher", 2), ("teacher", 3), ("teacher", 1)]
+    assert found["floor", 2]["frechet_distance"] == found["teacher", 2]["frechet_distance"]
+    assert found["teacher", 3]["distance_to_own_teacher"] > 0
+
+
 def test_without_the_baseline_there_is_no_record_of_it(inputs: dict[str, Source], store: Store) -> None:
     fewer = {role: source for role, source in inputs.items() if role != "direct"}
     job = JOB.model_copy(update={"steps": (1,), "teacher_steps": 1})
@@ -167,6 +174,9 @@ def test_more_pictures_than_captions_start_the_captions_again(inputs: dict[str, 
     job = JOB.model_copy(update={"num_images": 14, "steps": (1,), "teacher_steps": 1})
     shown: list[tuple[int, int]] = []
     artifact = run(inputs, store, job, lambda done, total, _: shown.append((done, total)))
+    sharded = run(inputs, store, job.model_copy(update={"shard_size": 2}))  # the last shard has no real pictures
+    real = records(artifact)["2-rf", 1]["frechet_distance_coco"]
+    assert records(sharded)["2-rf", 1]["frechet_distance_coco"] == pytest.approx(real, rel=1e-4)
     prompts = json.loads(artifact.fetch("contact.json").read_text())["prompts"]
     assert shown[-1][0] == shown[-1][1]
     assert prompts[12:] == prompts[:2]  # the data set has 12
