@@ -320,12 +320,10 @@ class Performance(Section):
 
 
 class Placement(Section):
-    """Where: never part of a fingerprint."""
+    """Where: never part of a fingerprint. Not used yet: `instaflow run` does every stage in its own process."""
 
-    pool: str | None = Field(
-        default=None, description="Prefect work pool of the heavy stages; null runs them in this process"
-    )
-    workers: Count = Field(default=1, description="runs that share the units of a stage")
+    pool: str | None = Field(default=None, description="Prefect work pool of the heavy stages; not used yet")
+    workers: Count = Field(default=1, description="runs that share the units of a stage; not used yet")
 
 
 class Recipe(Section):
