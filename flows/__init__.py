@@ -1,1 +1,1 @@
-"""What runs: the pipeline, one deployable flow per stage, the command line, the recipes."""
+"""What runs: algorithms and their recipes, plan and run, the local server, the command line."""

@@ -1,31 +1,42 @@
-"""The whole chain as one Prefect flow. It reads like the paper's algorithm: see flows/algorithm.py."""
+"""Each algorithm's whole chain as a Prefect flow of its name: `flows/pipeline.py:instaflow`.
 
-from prefect import flow
+What is done reads like the paper in flows/algorithms; here it is told to Prefect.
+"""
 
-from flows import algorithm
-from flows.planner import plan
-from flows.runner import LeftOut, recorded
-from flows.selection import EVERYTHING, Choice
-from infra.recipe import Recipe
-from infra.store import Store
+from inspect import Signature
 
+from prefect import Flow, flow
 
-@flow(name="instaflow", flow_run_name="{recipe.name}", persist_result=False)
-def instaflow(recipe: Recipe, store: str, choice: Choice = EVERYTHING) -> str | None:
-    """Teacher pairs, reflow, distillation, evaluation, report; `choice` says which stages are run.
-
-    Returns the URI of the report's artifact, None when the run leaves it out.
-    """
-    plan(recipe.seeded(), Store.open(store))  # raises for files that are missing, before hours of work
-    with recorded(recipe.seeded(), Store.open(store), choice) as do:
-        report = algorithm.instaflow(do.recipe, do)
-        return None if isinstance(report, LeftOut) else report.uri
+from flows.algorithms import algorithms, find_algorithm
+from flows.algorithms.algorithm import Algorithm
+from flows.recipes import chain_of
+from flows.run.planner import plan
+from flows.run.runner import LeftOut, recorded
+from flows.run.selection import EVERYTHING, Choice
+from infra.store import open_store
+from tasks.sections import Recipe
 
 
-@flow(name="miniature", flow_run_name="{recipe.name}", persist_result=False)
-def miniature(recipe: Recipe, store: str) -> tuple[str, str]:
-    """Train the miniature teacher and CLIP alone. Returns the URIs of the two artifacts."""
-    with recorded(recipe.seeded(), Store.open(store)) as do:
-        _, teacher, clip = algorithm.materials(do.recipe, do)
-        assert not isinstance(teacher, LeftOut) and not isinstance(clip, LeftOut), "nothing was left out"
-        return teacher.uri, clip.uri
+def pipeline_flow(algorithm: Algorithm) -> Flow[..., str | None]:
+    """The algorithm as a flow of a recipe: the URI of its last artifact, None when the run leaves that out."""
+
+    def body(recipe: Recipe, store: str, choice: Choice = EVERYTHING) -> str | None:
+        chain, where = chain_of(recipe.seeded(), algorithm.name), open_store(store)
+        plan(chain, where)  # raises for files that are missing, before hours of work
+        with recorded(chain, where, choice) as do:
+            *_, last = chain.replay(do).values()
+            return None if isinstance(last, LeftOut) else last.uri
+
+    body.__name__ = body.__qualname__ = algorithm.name
+    body.__doc__ = f"{algorithm.does}; `choice` says which stages are run."
+    body.__annotations__["recipe"] = algorithm.recipe
+    parameters = [
+        one.replace(annotation=algorithm.recipe) if one.name == "recipe" else one
+        for one in Signature.from_callable(body).parameters.values()
+    ]
+    body.__signature__ = Signature(parameters, return_annotation=str | None)  # type: ignore[attr-defined]
+    return flow(name=algorithm.name, flow_run_name="{recipe.name}", persist_result=False)(body)
+
+
+PIPELINES = {name: pipeline_flow(find_algorithm(name, "flows/algorithms")) for name in algorithms()}
+globals().update(PIPELINES)

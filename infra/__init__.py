@@ -1,1 +1,1 @@
-"""Where things live: recipe, store, commit protocol, fingerprints, shards, checkpoints, run records."""
+"""Where things live: recipe schema, stores, the commit protocol, shards, upkeep."""

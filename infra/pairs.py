@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 
 from infra.artifact import Artifact
 from infra.errors import UserError
-from infra.shard_maps import ShardMaps
-from infra.store import Store
+from infra.shards.maps import ShardMaps
+from infra.store import open_store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +44,7 @@ class PairDataset(Dataset[Pair]):
 
     def __init__(self, artifact: Artifact | str) -> None:
         if isinstance(artifact, str):
-            artifact = Artifact.find(Store.open("."), artifact)
+            artifact = Artifact.find(open_store("."), artifact)
         self.artifact = artifact
         table = _read_index(artifact)
         self._keys = table["key"]

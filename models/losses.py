@@ -7,10 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from models.condition import Condition
 from models.velocity import Network, Velocity, interpolate
 
 SigmaDensity = Literal["uniform", "u_shaped"]
-Distance = Literal["l2", "huber"]
+
+LatentDistance = Callable[[Tensor, Tensor], Tensor]
+"""distance(the student's latents [B, C, H, W], the pairs') -> [B]."""
 
 U_SHAPE = 4.0
 """Steepness a of the density exp(a sigma) + exp(a (1 - sigma)) (2-RF++, Lee et al. 2024, section 4.1)."""
@@ -47,20 +50,50 @@ DISTANCES: dict[str, Callable[[Tensor], Tensor]] = {"l2": squared, "huber": pseu
 
 
 def reflow_loss(
-    velocity: Velocity, noise: Tensor, latent: Tensor, text: Tensor, sigma: Tensor, distance: Distance
+    velocity: Velocity, noise: Tensor, latent: Tensor, condition: Condition, sigma: Tensor, distance: str
 ) -> Tensor:
-    """E || (noise - latent) - v(x_sigma, sigma | text) ||^2 over a batch of pairs (paper, equation 2)."""
-    predicted = velocity(interpolate(noise, latent, sigma), sigma, text)
+    """E || (noise - latent) - v(x_sigma, sigma | condition) ||^2 over a batch of pairs (paper, equation 2)."""
+    predicted = velocity(interpolate(noise, latent, sigma), sigma, condition)
     return DISTANCES[distance]((noise - latent) - predicted).mean()
 
 
-def one_step(velocity: Velocity, noise: Tensor, text: Tensor) -> Tensor:
-    """The student's latent: noise - v(noise, 1 | text)."""
-    return noise - velocity(noise, noise.new_ones(len(noise)), text)
+def one_step(velocity: Velocity, noise: Tensor, condition: Condition) -> Tensor:
+    """The student's latent: noise - v(noise, 1 | condition)."""
+    return noise - velocity(noise, noise.new_ones(len(noise)), condition)
+
+
+def distillation_loss(
+    velocity: Velocity, noise: Tensor, latent: Tensor, condition: Condition, distance: LatentDistance
+) -> Tensor:
+    """E D(latent, noise - v(noise, 1 | condition)) over a batch of pairs (paper, equation 6)."""
+    return distance(one_step(velocity, noise, condition), latent).mean()
+
+
+def latent_distance(name: str) -> LatentDistance:
+    """One of ``DISTANCES`` between latents."""
+    of_difference = DISTANCES[name]
+    return lambda student, target: of_difference(student - target)
+
+
+def picture_distance(
+    decode: Callable[[Tensor], Tensor], distance: LatentDistance, latent_weight: float
+) -> LatentDistance:
+    """A perceptual distance of the pictures that latents decode to; the gradient runs through the frozen decoder.
+
+    Alone, the distance of a small network drifts: where noise decides between two pictures, it prefers one. A share of
+    the squared latent error holds the student to its own teacher's choice.
+    """
+
+    def between(student: Tensor, target: Tensor) -> Tensor:
+        with torch.no_grad():
+            expected = decode(target)
+        return distance(decode(student), expected) + latent_weight * squared(student - target)
+
+    return between
 
 
 def epsilon_loss(
-    network: Network, alphas_cumprod: Tensor, latent: Tensor, noise: Tensor, timestep: Tensor, text: Tensor
+    network: Network, alphas_cumprod: Tensor, latent: Tensor, noise: Tensor, timestep: Tensor, condition: Condition
 ) -> Tensor:
     """The teacher's loss w || epsilon - network(alpha latent + s epsilon) ||^2; timestep [B] of the table.
 
@@ -70,7 +103,7 @@ def epsilon_loss(
     """
     alpha_bar = alphas_cumprod[timestep]
     alpha, s = alpha_bar.sqrt().view(-1, 1, 1, 1), (1 - alpha_bar).sqrt().view(-1, 1, 1, 1)
-    error = squared(network(alpha * latent + s * noise, timestep.float(), text) - noise)
+    error = squared(network(alpha * latent + s * noise, timestep.float(), condition) - noise)
     return (_layout_weight(alpha_bar) * error).mean() / _layout_weight(alphas_cumprod).mean()
 
 

@@ -6,6 +6,7 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from torch import Tensor
 
+from models.condition import Condition
 from models.velocity import Network, Velocity
 
 DIFFUSION_SOLVERS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -24,17 +25,17 @@ def sigma_grid(steps: int) -> list[float]:
 
 
 @torch.no_grad()
-def euler(velocity: Velocity, noise: Tensor, text: Tensor, steps: int) -> Tensor:
+def euler(velocity: Velocity, noise: Tensor, condition: Condition, steps: int) -> Tensor:
     """Integrate dx = v dsigma from sigma = 1 to 0 in equal steps; exact for straight paths at constant speed."""
     x, grid = noise, sigma_grid(steps)
     for sigma, following in zip(grid, grid[1:], strict=False):
-        x = x + (following - sigma) * velocity(x, x.new_full((len(x),), sigma), text)
+        x = x + (following - sigma) * velocity(x, x.new_full((len(x),), sigma), condition)
     return x
 
 
 @torch.no_grad()
 def diffusion_ode(
-    network: Network, scheduler_config: dict[str, Any], noise: Tensor, text: Tensor, steps: int, solver: str
+    network: Network, scheduler_config: dict[str, Any], noise: Tensor, condition: Condition, steps: int, solver: str
 ) -> Tensor:
     """Solve a diffusion model's probability-flow ODE with one of ``DIFFUSION_SOLVERS``; latents like ``noise``."""
     scheduler_class, options = DIFFUSION_SOLVERS[solver]
@@ -42,20 +43,20 @@ def diffusion_ode(
     scheduler.set_timesteps(steps)
     x = noise * scheduler.init_noise_sigma
     for t in scheduler.timesteps:
-        output = network(scheduler.scale_model_input(x, t), x.new_full((len(x),), float(t)), text)
+        output = network(scheduler.scale_model_input(x, t), x.new_full((len(x),), float(t)), condition)
         x = scheduler.step(output, t, x).prev_sample
     return x
 
 
 @torch.no_grad()
-def straightness(velocity: Velocity, noise: Tensor, text: Tensor, steps: int) -> tuple[Tensor, list[Tensor]]:
+def straightness(velocity: Velocity, noise: Tensor, condition: Condition, steps: int) -> tuple[Tensor, list[Tensor]]:
     """S per element and sample [B] (0 iff straight at constant speed), and the Euler path of steps + 1 points.
 
     S = mean over steps of || (noise - latent_end) - v(x_sigma, sigma) ||^2 / elements (paper, section 2.1).
     """
     grid, path, velocities = sigma_grid(steps), [noise], []
     for sigma, following in zip(grid, grid[1:], strict=False):
-        velocities.append(velocity(path[-1], noise.new_full((len(noise),), sigma), text))
+        velocities.append(velocity(path[-1], noise.new_full((len(noise),), sigma), condition))
         path.append(path[-1] + (following - sigma) * velocities[-1])
     chord = noise - path[-1]
     return torch.stack([(chord - v).square().flatten(1).mean(1) for v in velocities]).mean(0), path

@@ -10,12 +10,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from models.condition import Condition
+
 TIMESTEPS = 1000
 
-Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""v(x [B, C, H, W], sigma [B], text [B, L, D]) -> [B, C, H, W]."""
+Velocity = Callable[[Tensor, Tensor, Condition], Tensor]
+"""v(x [B, C, H, W], sigma [B], condition of B samples) -> [B, C, H, W]."""
 
-Network = Callable[[Tensor, Tensor, Tensor], Tensor]
+Network = Callable[[Tensor, Tensor, Condition], Tensor]
 """A denoiser called with a float timestep in 0..1000 instead of sigma."""
 
 Prediction = Literal["epsilon", "v_prediction"]
@@ -32,7 +34,7 @@ def raw(network: Network) -> Velocity:
 
     An epsilon network predicts the noise, so its output already points the way of noise - latent.
     """
-    return lambda x, sigma, text: network(x, TIMESTEPS * sigma, text)
+    return lambda x, sigma, condition: network(x, TIMESTEPS * sigma, condition)
 
 
 def converted(network: Network, alphas_cumprod: Tensor, prediction: Prediction) -> Velocity:
@@ -43,12 +45,12 @@ def converted(network: Network, alphas_cumprod: Tensor, prediction: Prediction) 
     """
     table = NoiseTable.of(alphas_cumprod)
 
-    def velocity(x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
+    def velocity(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         # alpha + s = 1 / |(1 - sigma, sigma)|: exact within the table, and unit variance beyond it.
         x_vp = x / _per_sample(torch.sqrt((1 - sigma) ** 2 + sigma**2))
         timestep, inside = table.timestep(sigma)
         alpha, s = (_per_sample(part) for part in alpha_s(inside))
-        epsilon, x0 = epsilon_x0(network(x_vp, timestep, text), x_vp, alpha, s, prediction)
+        epsilon, x0 = epsilon_x0(network(x_vp, timestep, condition), x_vp, alpha, s, prediction)
         return epsilon - x0
 
     return velocity
@@ -88,17 +90,17 @@ class NoiseTable:
         return lower + (inside - sigmas[lower]) / (sigmas[upper] - sigmas[lower]), inside
 
 
-def guided(network: Network, null: Tensor, guidance: float) -> Network:
+def guided(network: Network, null: Condition, guidance: float) -> Network:
     """v_a = v(null) + a (v(text) - v(null)) in one batched forward; a = 1 is off and costs one branch only.
 
-    ``null`` is the embedding of the empty prompt, [1, L, D]. Works on velocities and on epsilons alike.
+    ``null`` is the condition of one empty prompt. Works on velocities and on epsilons alike.
     """
     if guidance == 1:
         return network
 
-    def both(x: Tensor, time: Tensor, text: Tensor) -> Tensor:
-        texts = torch.cat([null.expand_as(text), text])
-        without, with_text = network(torch.cat([x, x]), torch.cat([time, time]), texts).chunk(2)
+    def both(x: Tensor, time: Tensor, condition: Condition) -> Tensor:
+        conditions = null.expand(len(condition)).followed_by(condition)
+        without, with_text = network(torch.cat([x, x]), torch.cat([time, time]), conditions).chunk(2)
         return without + guidance * (with_text - without)
 
     return both

@@ -1,1 +1,5 @@
-"""How a stage is done: plan the units, do the missing ones, commit each."""
+"""How a stage is done: which units it has, make one group of them, finish."""
+
+from infra.threads import wait_asleep
+
+wait_asleep()  # here, as whatever computes imports this package before torch

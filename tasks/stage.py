@@ -1,4 +1,4 @@
-"""Running one stage: its identity, the cache, the work, the manifest."""
+"""Running one stage: its identity, the cache, the one loop over its units, the manifest."""
 
 from __future__ import annotations
 
@@ -6,25 +6,54 @@ import errno
 import functools
 import importlib
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import JsonValue
 
-from infra.artifact import Artifact, ArtifactMissing, Draft, Folder, Source
+from infra import stopping
+from infra.artifact import Artifact, ArtifactMissing, Draft, Folder, Source, UnitsMissing
+from infra.artifact.fingerprint import fingerprint
+from infra.artifact.manifest import UnitRecord
+from infra.artifact.redo import why_redo
 from infra.environment import utc_now
 from infra.errors import UserError
-from infra.fingerprint import fingerprint
-from infra.recipe import ASIDE, Performance, Section
-from infra.redo import why_redo
+from infra.recipe import ASIDE, Section
 from infra.store import Store
 from tasks.progress import Progress
+from tasks.sections import Performance
+from tasks.stages import Extent, Group, Stage
 
-_Config = TypeVar("_Config", bound=Section)
+Config = TypeVar("Config", bound=Section)
+Units = Mapping[str, UnitRecord]
+_ROUNDS = 10
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_Taken = TypeVar("_Taken", bound=Section, contravariant=True)
+
+
+@dataclass
+class Work(Generic[Config]):
+    """What a stage works with: what it is told, what it reads, where it commits, how fast, and whom it tells."""
+
+    stage: Stage
+    config: Config
+    inputs: Mapping[str, Source]
+    out: Draft
+    performance: Performance
+    progress: Progress
+    done: int = 0
+    extent: Extent = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.extent = self.stage.extent(self.config, self.inputs)
+
+    def advance(self, pieces: int) -> None:
+        """Tell the progress of so many more pieces. A safe point: raises Stopped when the work should end."""
+        self.done += pieces
+        self.progress(self.done, self.extent.pieces, self.extent.piece)
+        stopping.check()
 
 
 @dataclass(frozen=True)
@@ -35,31 +64,19 @@ class StageResult:
     seeds: Mapping[str, int] = field(default_factory=dict)
 
 
-class StageFunction(Protocol[_Taken]):
-    """Does the units that `out` lacks and commits each; writes no manifest."""
+class StageWork(ABC, Generic[Config]):
+    """How a stage is done: make a group of its units, finish. It writes no manifest and loops over nothing itself."""
 
-    def __call__(
-        self,
-        config: _Taken,
-        inputs: Mapping[str, Source],
-        out: Draft,
-        perf: Performance,
-        progress: Progress,
-        /,
-    ) -> StageResult: ...
+    def __init__(self, work: Work[Config]) -> None:
+        self.work, self.config, self.inputs, self.out = work, work.config, work.inputs, work.out
 
+    @abstractmethod
+    def make(self, group: Group) -> None:
+        """Commit the units of the group that are not there yet."""
 
-def entry_point(path: str) -> StageFunction[Any]:
-    """The stage function at "module:name", imported when it is called: a cached stage imports nothing."""
-
-    def call(
-        config: Section, inputs: Mapping[str, Source], out: Draft, perf: Performance, progress: Progress, /
-    ) -> StageResult:
-        module, _, name = path.partition(":")
-        function: StageFunction[Section] = getattr(importlib.import_module(module), name)
-        return function(config, inputs, out, perf, progress)
-
-    return call
+    @abstractmethod
+    def finish(self, units: Units) -> StageResult:
+        """Put together what is merged from the units of all groups, and say what was measured."""
 
 
 def named_files(config: Section, prefix: str = "") -> dict[str, Folder]:
@@ -86,50 +103,90 @@ def _hashed(path: str) -> Folder:
     return Folder.open(path)
 
 
-def stage_fingerprint(name: str, version: int, config: Section, inputs: Mapping[str, Source]) -> str:
+def stage_fingerprint(stage: Stage, config: Section, inputs: Mapping[str, Source]) -> str:
     """The identity of a stage's output: the fields that shape it and the digests of all it is made from."""
     digests = {role: source.digest for role, source in {**inputs, **named_files(config)}.items()}
-    return fingerprint(name, version, config.identity(), digests)
+    return fingerprint(stage.name, stage.version, config.identity(), digests)
 
 
-def find_cached(
-    name: str, version: int, config: Section, inputs: Mapping[str, Source], store: Store
-) -> Artifact | None:
-    """The stage's committed artifact, None if there is none or it is to be redone (infra/redo.py).
+def find_cached(stage: Stage, config: Section, inputs: Mapping[str, Source], store: Store) -> Artifact | None:
+    """The stage's committed artifact, None if there is none or it is to be redone (infra/artifact/redo.py).
 
     Raises StoreError: an outage is no miss.
     """
     try:
-        found = Artifact.open(store, name, stage_fingerprint(name, version, config, inputs))
+        found = Artifact.open(store, stage.name, stage_fingerprint(stage, config, inputs))
     except ArtifactMissing:
         return None
     return None if why_redo(found) else found
 
 
 def run_stage(
-    name: str,
-    version: int,
-    function: StageFunction[_Config],
-    config: _Config,
+    stage: Stage,
+    config: Section,
     inputs: Mapping[str, Source],
     store: Store,
-    perf: Performance,
+    performance: Performance,
     progress: Progress,
 ) -> Artifact:
     """The stage's artifact: the committed one if there is any, else made now from the units that exist on."""
-    if (cached := find_cached(name, version, config, inputs, store)) is not None:
+    if (cached := find_cached(stage, config, inputs, store)) is not None:
         return cached
     started_at = utc_now()
-    with _room_for(name), Draft(store, name, stage_fingerprint(name, version, config, inputs)) as out:
-        result = function(config, inputs, out, perf, progress)
-        return out.finish(
-            version=version,
-            config=config.model_dump(mode="json"),
-            inputs={**inputs, **named_files(config)},
-            metrics=result.metrics,
-            seeds=result.seeds,
-            started_at=started_at,
+    with _room_for(stage.name), Draft(store, stage.name, stage_fingerprint(stage, config, inputs)) as out:
+        doing = _work_class(stage)(Work(stage, config, inputs, out, performance, progress))
+        for _ in range(_ROUNDS):
+            with suppress(UnitsMissing):  # somebody has them redone meanwhile: back to work
+                result = doing.finish(_every_unit(doing))
+                return out.finish(
+                    units=doing.work.extent.ids,
+                    version=stage.version,
+                    config=config.model_dump(mode="json"),
+                    inputs={**inputs, **named_files(config)},
+                    metrics=result.metrics,
+                    seeds=result.seeds,
+                    started_at=started_at,
+                )
+        raise UserError(
+            f"stage {stage.name}: units of {store.url}/{out.base} were made {_ROUNDS} times and are gone again. Does"
+            " something delete from the store? Stop it, then run the same command again."
         )
+
+
+def _work_class(stage: Stage) -> type[StageWork[Any]]:
+    """The class at "module:name", imported when there is work: a cached stage imports nothing."""
+    module, _, name = stage.work.partition(":")
+    found: type[StageWork[Any]] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _every_unit(doing: StageWork[Any]) -> Units:
+    """The one loop over units: make the missing groups, then give the records of all expected ids.
+
+    Each group is looked for again right before it is made: another worker may have made it meanwhile. Raises
+    UnitsMissing when one that was there is gone at the end.
+    """
+    work, units = doing.work, doing.work.out.units()
+    expected = [unit.id for group in work.extent.groups for unit in group]
+    if not units.keys() >= {*expected}:
+        _begin(work, units)
+        for group in work.extent.groups:
+            if not _is_there(group, units, work.out):
+                doing.make(group)
+        units = work.out.units()
+    if missing := sorted({*expected} - units.keys()):
+        raise UnitsMissing(f"{work.out.store.url}/{work.out.base}: not committed any more: {', '.join(missing)}")
+    return {unit: units[unit] for unit in expected}
+
+
+def _begin(work: Work[Any], units: Units) -> None:
+    work.done = sum(unit.pieces for group in work.extent.groups for unit in group if unit.id in units)
+    if not work.extent.phases:  # a training says itself from which step it goes on
+        work.progress(work.done, work.extent.pieces, work.extent.piece)
+
+
+def _is_there(group: Group, units: Units, out: Draft) -> bool:
+    return all(unit.id in units or out.has(unit.id) for unit in group)
 
 
 @contextmanager

@@ -1,1 +1,6 @@
-"""The proofs. A regular package: torch-fidelity installs a `tests` that would hide a namespace package."""
+"""The tests mirror flows/, tasks/, models/ and infra/; beside them benchmarks/, docs/, golden/, resilience/."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+"""The repository."""

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 BUCKET = "bucket"
 _KEY, _SECRET = "accesskey", "secretsecret"
 _STARTED = re.compile(r"Starting s3 server on \[(http://[^/]+)/?\]")
@@ -57,7 +58,7 @@ def rclone_server(folder: Path, *flags: str) -> Iterator[S3Server]:
     log = folder.parent / "rclone.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.guard", *serve],  # a killed test leaves no server behind
+            [sys.executable, "-m", "flows.server.guard", *serve],  # a killed test leaves no server behind
             cwd=ROOT,
             env={**os.environ, "RCLONE_CONFIG": os.devnull},
             stderr=output,

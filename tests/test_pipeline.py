@@ -15,19 +15,18 @@ import pytest
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from flows.connection import connected
-from flows.pipeline import instaflow
-from flows.recipes import recipe_path
+from flows.pipeline import PIPELINES
+from flows.recipes import load_recipe
+from flows.server.connection import connected
 from infra.artifact import Artifact
-from infra.inventory import entries
-from infra.recipe import load_recipe
-from infra.runs import list_runs
-from infra.store import Store
-from tasks.load import load_model
-from tasks.measured import read_metrics
+from infra.store import open_store
+from infra.upkeep.inventory import entries
+from infra.upkeep.runs import list_runs, read_ref
+from tasks.data.load import load_model
+from tasks.evaluate.measured import read_metrics
 from tasks.order import sample_noise
-
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+from tests.golden.recorded import golden, require_same_bits
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
@@ -56,7 +55,7 @@ def run(prefect_home: Path, store: Path, *more: str) -> subprocess.CompletedProc
 
 def digests(store: Path) -> set[tuple[str, str]]:
     """Stage and manifest digest of every finished artifact."""
-    found = [entry.artifact for entry in entries(Store.open(store)) if entry.artifact is not None]
+    found = [entry.artifact for entry in entries(open_store(store)) if entry.artifact is not None]
     return {(artifact.stage, artifact.digest) for artifact in found}
 
 
@@ -85,19 +84,27 @@ def test_the_run_leaves_report_contact_sheet_and_metrics(finished: Path) -> None
     assert teacher.attribute_accuracy is not None and teacher.attribute_accuracy > 0.5
 
 
+def test_every_artifact_is_what_it_always_was(finished: Path) -> None:
+    require_same_bits()
+    store = open_store(finished / "store")
+    made = {stage_id: read_ref(store, "tiny", stage_id) for stage_id in golden("tiny")}
+    assert {stage_id: ref and ref.digest for stage_id, ref in made.items()} == {
+        stage_id: one["digest"] for stage_id, one in golden("tiny").items()
+    }
+
+
 def test_the_second_run_makes_nothing(finished: Path, prefect_home: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "store").rglob("manifest.json")}
     assert run(prefect_home, finished / "store").returncode == 0
     assert {path: path.stat().st_mtime_ns for path in (finished / "store").rglob("manifest.json")} == before
-    last = max(list_runs(Store.open(finished / "store")), key=lambda record: record.started_at)
+    last = max(list_runs(open_store(finished / "store")), key=lambda record: record.started_at)
     assert {stage.state for stage in last.stages} == {"cached"}
 
 
 def test_the_prefect_flow_finds_the_same_artifacts(finished: Path) -> None:
-    recipe = load_recipe(recipe_path("tiny"))
     with connected():
-        report = instaflow(recipe, str(finished / "store"))
-    assert Artifact.find(Store.open(finished / "store"), report).stage == "report"
+        report = PIPELINES["instaflow"](load_recipe("tiny"), str(finished / "store"))
+    assert report is not None and Artifact.find(open_store(finished / "store"), report).stage == "report"
 
 
 def test_killed_twice_it_goes_on_and_ends_with_the_same_artifacts(
@@ -132,7 +139,7 @@ def kill_when(store: Path, reached: str, prefect_home: Path) -> None:
     ("distill", 1, 1.0), *(("reflow-1", steps, guidance) for steps in (1, 2, 4) for guidance in (1.0, 1.5)),
 ])  # fmt: skip
 def test_stock_diffusers_draws_the_same_picture(finished: Path, stage_id: str, steps: int, guidance: float) -> None:
-    store = Store.open(finished / "store")
+    store = open_store(finished / "store")
     ref = json.loads(store.read(f"refs/tiny/{stage_id}.json"))
     artifact = Artifact.find(store, ref["artifact"])
     noise = sample_noise([7], (4, 8, 8))

@@ -20,12 +20,12 @@ def write_split(
     count: int,
     captions_per_image: int,
     seed: int,
-    progress: Callable[[int, int, str], None],
+    advance: Callable[[int], object],
 ) -> None:
     """Write ``count`` pictures of a split: ``<split>/*.png``, ``annotations/captions_<split>.json`` and the scenes.
 
     ``val2017`` shows held-out combinations only, ``train2017`` none of them. ``annotations/scenes_<split>.json`` (image
-    id -> attributes) is ours: it trains the reader. ``progress`` is told (done, count, unit) after each picture.
+    id -> attributes) is ours: it trains the reader. ``advance`` is told of each picture.
     """
     (folder / split).mkdir(parents=True, exist_ok=True)
     (folder / "annotations").mkdir(exist_ok=True)
@@ -41,7 +41,7 @@ def write_split(
         scenes[image_id] = scene.attributes
         for _ in range(captions_per_image):
             annotations.append({"image_id": image_id, "id": len(annotations) + 1, "caption": caption(scene, rng)})
-        progress(len(images), count, "images")
+        advance(1)
     info = {
         "description": "InstaFlow miniature world",
         "version": "1",

@@ -13,7 +13,20 @@ import typer
 from infra.errors import UserError
 from tests.benchmarks.row import Options, Row
 
-NAMES = ("setup", "demo", "cached", "suite", "quality", "pairs", "plan", "restart", "verify", "shards", "reads")
+NAMES = (
+    "setup",
+    "demo",
+    "cached",
+    "suite",
+    "quality",
+    "pairs",
+    "plan",
+    "restart",
+    "verify",
+    "shards",
+    "reads",
+    "contention",
+)
 
 
 def measured(name: str, options: Options) -> list[Row]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from flows.planner import plan
-from flows.recipes import recipe_path
+from flows.recipes import chain_of, load_recipe
+from flows.run.planner import plan
 from infra.errors import UserError
-from infra.recipe import load_recipe
-from infra.store import Store
+from infra.store import open_store
 from tests.benchmarks.command import timed_instaflow
 from tests.benchmarks.row import Options, Row, at_most, duration, not_measured
 
@@ -17,7 +16,7 @@ def measure(options: Options) -> list[Row]:
     """Run it again, in the store of `make demo`."""
     target = f"at most {duration(LIMIT_S)}"
     try:
-        stages = plan(load_recipe(recipe_path(RECIPE)).seeded(), Store.open(options.store))
+        stages = plan(chain_of(load_recipe(RECIPE).seeded()), open_store(options.store))
     except UserError as error:
         return [not_measured(NAME, target, str(error))]
     missing = [stage.id for stage in stages if stage.state != "cached"]

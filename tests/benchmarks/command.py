@@ -6,11 +6,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from infra.errors import UserError
-
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 
 def timed_instaflow(arguments: Sequence[str]) -> float:

@@ -6,8 +6,8 @@ import tempfile
 from datetime import datetime
 
 from infra.environment import environment
-from infra.runs import RunRecord, list_runs
-from infra.store import Store
+from infra.store import open_store
+from infra.upkeep.runs import RunRecord, list_runs
 from tests.benchmarks.command import timed_instaflow
 from tests.benchmarks.row import Options, Row, at_most, duration, not_measured
 
@@ -20,7 +20,7 @@ def measure(options: Options) -> list[Row]:
         with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder:
             seconds = timed_instaflow(["run", RECIPE, "--store", f"{folder}/store", "--out", folder])
         return [at_most(NAME, seconds, LIMIT_S, "now, in an empty store")]
-    full = [run for run in list_runs(Store.open(options.store)) if _is_full(run)]
+    full = [run for run in list_runs(open_store(options.store)) if _is_full(run)]
     if not full:
         remedy = f"no run in {options.store} that made every stage: run `make demo` with no demo/ there, or say --demo"
         return [not_measured(NAME, f"at most {duration(LIMIT_S)}", remedy)]

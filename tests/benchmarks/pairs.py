@@ -18,21 +18,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from flows.recipes import recipe_path
-from flows.sources import EMBEDDED, WEIGHTS, given
+from flows.recipes import load_recipe
+from flows.run.sources import EMBEDDED, WEIGHTS, given
 from infra.artifact import Artifact, Draft, Source
+from infra.artifact.fingerprint import fingerprint
 from infra.environment import utc_now
 from infra.errors import UserError
-from infra.fingerprint import fingerprint
-from infra.recipe import Performance, load_recipe
-from infra.store import Store
+from infra.store import Store, open_store
 from models.mini.captions import caption
 from models.mini.scene import draw_scene, generator
-from models.text_to_image import TextToImage
-from tasks import pairs
-from tasks.jobs import PairsJob
-from tasks.load import load_model
+from models.pipelines.text_to_image import TextToImage
+from tasks.data import pairs
+from tasks.data.load import load_model
 from tasks.progress import silent
+from tasks.sections import PairsJob, Performance
+from tasks.stage import run_stage
+from tasks.stages import STAGES
 from tests.benchmarks.row import Options, Row, not_measured, spread
 
 ROUNDS = 3
@@ -52,7 +53,7 @@ def measure(options: Options) -> list[Row]:
     model, (job, perf) = load_model(source), job_of_mini()
     ratios, rests = [], []
     with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder, _loaded(model), _bare(model) as bare:
-        store = Store.open(Path(folder))
+        store = open_store(Path(folder))
         inputs: dict[str, Source] = {"teacher": source, "prompts": prompts_for(store, options.samples)}
         warm_up = job.model_copy(update={"seed": ROUNDS, "steps": 2})
         _pairs(store, warm_up, perf, inputs)  # the first calls are slower
@@ -66,8 +67,8 @@ def measure(options: Options) -> list[Row]:
 
 def job_of_mini() -> tuple[PairsJob, Performance]:
     """The pairs of the miniature recipe, with a limit that lets an untrained teacher's latents pass."""
-    recipe = load_recipe(recipe_path("mini"))
-    job = PairsJob.of(recipe.pairs, "reflow", recipe)
+    recipe = load_recipe("mini")
+    job = PairsJob.of(recipe.pairs, "reflow", recipe.prompts, recipe.teacher.dtype)
     return job.model_copy(update={"max_abs_latent": 1e6}), recipe.performance
 
 
@@ -103,20 +104,17 @@ def prompts_for(store: Store, count: int) -> Artifact:
         path = draft.workdir / "prompts.parquet"
         pq.write_table(pa.table({"index": range(count), "part": ["reflow"] * count, "prompt": texts}), path)
         draft.commit_unit("prompts", {path.name: path}, rows=count)
-        return draft.finish(1, {}, {}, {}, {}, utc_now())
+        return draft.finish(["prompts"], 1, {}, {}, {}, {}, utc_now())
 
 
 def _pairs(store: Store, job: PairsJob, perf: Performance, inputs: dict[str, Source]) -> tuple[float, float]:
     """Wall time of the whole stage and the time its solver took, s."""
-    digests = {role: source.digest for role, source in inputs.items()}
-    started, started_at = time.perf_counter(), utc_now()
-    with Draft(store, "pairs", fingerprint("pairs", 1, job.identity(), digests)) as draft:
-        result = pairs.make_pairs(job, inputs, draft, perf, silent)
-        draft.finish(1, job.model_dump(mode="json"), inputs, result.metrics, result.seeds, started_at)
+    started = time.perf_counter()
+    metrics = run_stage(STAGES["pairs"], job, inputs, store, perf, silent).manifest.metrics
     wall_s = time.perf_counter() - started
-    if result.metrics["quarantined"]:
-        raise UserError(f"pairs: {result.metrics['quarantined']} samples are quarantined; give a sound --teacher")
-    return wall_s, float(str(result.metrics["teacher_s"]))
+    if metrics["quarantined"]:
+        raise UserError(f"pairs: {metrics['quarantined']} samples are quarantined; give a sound --teacher")
+    return wall_s, float(str(metrics["teacher_s"]))
 
 
 @contextmanager
@@ -132,7 +130,7 @@ def _bare(model: TextToImage) -> Iterator[list[float]]:
         _wait()
         seconds.append(time.perf_counter() - started)
 
-    hook = model.pipeline.unet.register_forward_hook(again, with_kwargs=True)
+    hook = model.denoiser.register_forward_hook(again, with_kwargs=True)
     try:
         yield seconds
     finally:

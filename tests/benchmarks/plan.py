@@ -5,16 +5,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from flows import sources
-from flows.algorithm import instaflow
-from flows.recipes import recipe_path
-from flows.stages import stage_of
+from flows.recipes import chain_of, load_recipe
+from flows.run import sources
 from infra.artifact import Artifact, Draft, Source
 from infra.environment import utc_now
-from infra.recipe import Section, load_recipe
-from infra.runs import Ref, write_ref
-from infra.store import Store
+from infra.recipe import Section
+from infra.store import Store, open_store
+from infra.upkeep.runs import Ref, write_ref
 from tasks.stage import stage_fingerprint
+from tasks.stages import stage_of
 from tests.benchmarks.command import timed_instaflow
 from tests.benchmarks.row import Options, Row, spread
 
@@ -24,7 +23,7 @@ ROUNDS, ARTIFACTS, LIMIT_S, RECIPE = 5, 200, 1.5, "mini"
 def measure(options: Options) -> list[Row]:
     """The command as a process, of a recipe that is cached and of one that is not; the slower one counts."""
     with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder:
-        store = Store.open(Path(folder))
+        store = open_store(Path(folder))
         count = _fill(store)
         plan = ["plan", RECIPE, "--store", folder]
         times: dict[str, list[float]] = {"cached": [], "changed": [], "help": []}
@@ -43,12 +42,12 @@ def measure(options: Options) -> list[Row]:
 
 def _fill(store: Store) -> int:
     """Commit the recipe with one seed after the other, each stage a small file; ends with the recipe's own seed."""
-    recipe, made = load_recipe(recipe_path(RECIPE)), _Made(store)
+    recipe, made = load_recipe(RECIPE), _Made(store)
     seed = 0
     while len(made.bases) < ARTIFACTS:
         seed += 1
-        instaflow(recipe.model_copy(update={"seed": seed}).seeded(), made)
-    instaflow(recipe.seeded(), made)
+        chain_of(recipe.model_copy(update={"seed": seed}).seeded()).replay(made)
+    chain_of(recipe.seeded()).replay(made)
     return len(made.bases)
 
 
@@ -73,9 +72,9 @@ class _Made:
 
     def _commit(self, stage_id: str, config: Section, taken: dict[str, Source]) -> Artifact:
         stage = stage_of(stage_id)
-        identity = stage_fingerprint(stage.name, stage.version, config, taken)
+        identity = stage_fingerprint(stage, config, taken)
         with Draft(self.store, stage.name, identity) as draft:
             file = draft.workdir / "small.txt"
             file.write_text(identity)
             draft.commit_unit("small", {file.name: file}, rows=1, seconds=1.0)
-            return draft.finish(stage.version, config.model_dump(mode="json"), taken, {}, {}, utc_now())
+            return draft.finish(["small"], stage.version, config.model_dump(mode="json"), taken, {}, {}, utc_now())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.results import last_artifact
+from flows.algorithms.instaflow import CLAIMS
+from flows.cli.results import last_artifact
 from infra.errors import UserError
-from infra.store import Store
-from tasks.measured import Claim, Metrics, claims, read_metrics
+from infra.store import open_store
+from tasks.evaluate.measured import Metrics, read_metrics
+from tasks.evaluate.verdicts import Verdict, verdicts
 from tests.benchmarks.row import NOT_MEASURED, Options, Row
 
 RECIPE = "mini"
@@ -19,20 +21,20 @@ def measure(options: Options) -> list[Row]:
         metrics = read_metrics(_metrics_file(options.store))
     except UserError as error:
         remedy = f"run `make demo` first: {error}"
-        return [Row(claim.title, NOT_MEASURED, claim.bound, None, remedy) for claim in claims(())]
-    return [_row(claim, metrics) for claim in claims(metrics.records)]
+        return [Row(one.title, NOT_MEASURED, one.bound, None, remedy) for one in verdicts(CLAIMS, ())]
+    return [_row(one, metrics) for one in verdicts(CLAIMS, metrics.records)]
 
 
 def _metrics_file(store: Path) -> Path:
-    return last_artifact(Store.open(store), RECIPE, "evaluate").fetch("metrics.json")
+    return last_artifact(open_store(store), RECIPE, "evaluate").fetch("metrics.json")
 
 
-def _row(claim: Claim, metrics: Metrics) -> Row:
+def _row(verdict: Verdict, metrics: Metrics) -> Row:
     images, machine = metrics.protocol.get("num_images", "?"), metrics.protocol.get("machine", "unknown machine")
     return Row(
-        claim.title,
-        claim.headline,
-        claim.bound,
-        claim.holds,
-        f"{claim.detail}; {images} pictures, {machine}",
+        verdict.title,
+        verdict.headline,
+        verdict.bound,
+        verdict.holds,
+        f"{verdict.detail}; {images} pictures, {machine}",
     )

@@ -22,14 +22,13 @@ import webdataset
 from botocore.config import Config
 from botocore.session import Session
 
-from infra import cache
-from infra.artifact import Artifact, Draft
+from infra.artifact import Artifact, Draft, cache
+from infra.artifact.fingerprint import fingerprint
 from infra.environment import utc_now
-from infra.fingerprint import fingerprint
 from infra.pairs import PairDataset
-from infra.shards import IndexRow, Sample, write_index, write_shard
-from infra.store import Store
-from tasks.batches import Batches
+from infra.shards.shards import IndexRow, Sample, write_index, write_shard
+from infra.store import Store, open_store
+from tasks.train.batches import Batches
 from tests.benchmarks.row import Options, Row, at_least, spread
 from tests.s3 import BUCKET, rclone_server
 
@@ -79,7 +78,7 @@ def _served(folder: Path) -> Iterator[Artifact]:
     with rclone_server(folder / "served") as server:
         here = {**server.environment(), "INSTAFLOW_CACHE": str(folder / "cache"), "INSTAFLOW_CACHE_BYTES": "100GB"}
         with mock.patch.dict(os.environ, here):
-            yield _commit(Store.open(f"s3://{BUCKET}/store"))
+            yield _commit(open_store(f"s3://{BUCKET}/store"))
 
 
 def _commit(store: Store) -> Artifact:
@@ -93,7 +92,7 @@ def _commit(store: Store) -> Artifact:
             path.unlink()
         write_index(draft.workdir / "index.parquet", rows)
         draft.commit_unit("index", {"index.parquet": draft.workdir / "index.parquet"})
-        return draft.finish(1, {}, {}, {}, {}, utc_now())
+        return draft.finish([*draft.units()], 1, {}, {}, {}, {}, utc_now())
 
 
 def _sample(index: int, random: np.random.Generator) -> Sample:

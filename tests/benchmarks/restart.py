@@ -9,11 +9,10 @@ import sys
 import tempfile
 import time
 
-from flows.sources import given
-from infra.artifact import Artifact, Draft, Source
+from flows.run.sources import given
+from infra.artifact import Artifact, Source
 from infra.errors import UserError
-from infra.fingerprint import fingerprint
-from infra.store import Store
+from infra.store import open_store
 from tests.benchmarks.command import ROOT
 from tests.benchmarks.row import Options, Row, spread
 
@@ -47,11 +46,13 @@ def _round(options: Options) -> tuple[float, float, float]:
 def _generate(folder: str, teacher: str, then: str) -> None:
     """Make pairs in the store; after two batches say how long they took, or after half the shards be killed."""
     began = time.perf_counter()
-    from tasks.pairs import make_pairs
+    import tasks.data.pairs  # noqa: F401  # what the stage imports
+    from tasks.stage import run_stage
+    from tasks.stages import STAGES
     from tests.benchmarks.pairs import job_of_mini, prompts_for
 
     started = time.perf_counter()
-    store, (job, perf) = Store.open(folder), job_of_mini()
+    store, (job, perf) = open_store(folder), job_of_mini()
     made = store.folders("prompts")
     prompts = Artifact.open(store, "prompts", made[0]) if made else prompts_for(store, SHARDS * SHARD_SIZE)
     inputs: dict[str, Source] = {"teacher": given("model", teacher), "prompts": prompts}
@@ -65,8 +66,7 @@ def _generate(folder: str, teacher: str, then: str) -> None:
             print(reached_s[1] - started, reached_s[2] - reached_s[1], started - began, flush=True)
             os._exit(0)
 
-    with Draft(store, "pairs", fingerprint("pairs", 1, job.identity(), {})) as draft:
-        make_pairs(job.model_copy(update={"shard_size": SHARD_SIZE}), inputs, draft, perf, progress)
+    run_stage(STAGES["pairs"], job.model_copy(update={"shard_size": SHARD_SIZE}), inputs, store, perf, progress)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,11 @@ def at_least(name: str, rates: Sequence[float], least: float, detail: str = "") 
     return Row(name, spread(rates), f"at least {least:,g}", statistics.median(rates) >= least, detail)
 
 
+def at_most_times(name: str, ratios: Sequence[float], most: float, detail: str = "") -> Row:
+    """The row of a ratio with a limit, kept by the median."""
+    return Row(name, f"{spread(ratios)} x", f"at most {most:g} x", statistics.median(ratios) <= most, detail)
+
+
 def duration(seconds: float) -> str:
     """E.g. `8.4 s`, `7 min 05 s`."""
     if round(seconds) < 60:

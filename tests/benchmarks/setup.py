@@ -5,13 +5,12 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from pathlib import Path
 
 from infra.errors import UserError
+from tests import ROOT
 from tests.benchmarks.row import Options, Row, at_most, duration, not_measured
 
 NAME, LIMIT_S = "set-up (clone, make install)", 240.0
-ROOT = Path(__file__).parents[2]
 
 
 def measure(options: Options) -> list[Row]:

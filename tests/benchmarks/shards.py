@@ -15,9 +15,9 @@ import numpy as np
 import webdataset
 
 from infra.artifact import Draft
-from infra.fingerprint import fingerprint
-from infra.shards import Sample, write_index, write_shard
-from infra.store import Store
+from infra.artifact.fingerprint import fingerprint
+from infra.shards.shards import Sample, write_index, write_shard
+from infra.store import Store, open_store
 from tests.benchmarks.row import Options, Row, spread
 from tests.s3 import BUCKET, rclone_server
 
@@ -36,7 +36,7 @@ def _committed() -> Row:
     times: dict[str, list[float]] = {"ours": [], "stock": [], "raw": []}
     with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder, rclone_server(Path(folder) / "s") as server:
         with mock.patch.dict(os.environ, server.environment()):
-            store = Store.open(f"s3://{BUCKET}/store")
+            store = open_store(f"s3://{BUCKET}/store")
             _put(store, Path(folder) / "warm-up.tar", samples)  # connects
             for number in range(ROUNDS):
                 for name, write in (("ours", _commit), ("stock", _put), ("raw", _raw)):

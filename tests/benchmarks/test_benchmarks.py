@@ -10,16 +10,15 @@ import pytest
 
 from infra.environment import environment
 from infra.errors import UserError
-from infra.runs import Ref, RunRecord, StageRun, write_ref, write_run
-from infra.store import Store
+from infra.store import open_store
+from infra.upkeep.runs import Ref, RunRecord, StageRun, write_ref, write_run
+from tests import ROOT
 from tests.benchmarks import cached, demo, pairs, plan, quality, verify
 from tests.benchmarks.__main__ import NAMES, bench, measured
 from tests.benchmarks.row import NOT_MEASURED, Options, Row, duration
 from tests.benchmarks.table import show
 from tests.models.untrained import teacher_folder
 from tests.tasks import small_run
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_an_empty_store_says_what_to_run_first(tmp_path: Path) -> None:
@@ -31,7 +30,7 @@ def test_an_empty_store_says_what_to_run_first(tmp_path: Path) -> None:
 
 
 def test_the_last_run_that_made_everything_counts(tmp_path: Path) -> None:
-    store = Store.open(tmp_path)
+    store = open_store(tmp_path)
     for number, states in enumerate([("done", "done"), ("done", "done"), ("cached", "done")]):
         stages = [StageRun.model_validate({"stage": "pairs-1", "artifact": "a", "state": state}) for state in states]
         record = RunRecord(
@@ -50,7 +49,7 @@ def test_the_last_run_that_made_everything_counts(tmp_path: Path) -> None:
 
 
 def test_quality_is_read_from_the_evaluation(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "store")
+    store = open_store(tmp_path / "store")
     artifact = small_run.evaluation(store, tmp_path, [], {})
     write_ref(store, "mini", "evaluate", Ref(artifact=artifact.base, digest=artifact.digest, config={}, inputs={}))
     rows = {row.name: row for row in quality.measure(Options(tmp_path / "store"))}

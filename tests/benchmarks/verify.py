@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from infra.artifact import Artifact, Draft
+from infra.artifact.fingerprint import fingerprint, sha256_file
 from infra.environment import utc_now
-from infra.fingerprint import fingerprint, sha256_file
-from infra.store import Store
-from infra.verify import damages
+from infra.store import Store, open_store
+from infra.upkeep.verify import damages
 from tests.benchmarks.row import Options, Row, spread
 
 ROUNDS, FILES, FILE_BYTES = 5, 8, 64 * 2**20
@@ -23,7 +23,7 @@ LEAST_GB_PER_S = 1.0
 def measure(options: Options) -> list[Row]:
     """Gigabytes per second on one core; the files are in the page cache."""
     with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder:
-        artifact = _commit(Store.open(Path(folder)))
+        artifact = _commit(open_store(Path(folder)))
         files = [artifact.fetch(file) for file in artifact.manifest.files]
         found: dict[str, list[float]] = {"verify": [], "sha256": [], "read": []}
         for _ in range(ROUNDS):
@@ -46,7 +46,7 @@ def _commit(store: Store) -> Artifact:
             path = draft.workdir / f"shard-{number:06d}.tar"
             path.write_bytes(random.bytes(FILE_BYTES))
             draft.commit_unit(path.stem, {path.name: path}, rows=1)
-        return draft.finish(1, {}, {}, {}, {}, utc_now())
+        return draft.finish([*draft.units()], 1, {}, {}, {}, {}, utc_now())
 
 
 def _speed(work: Callable[[], object]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ from typing import Any
 
 from pydantic import BaseModel, JsonValue
 
-from infra.recipe import ASIDE, Recipe, Section
+from flows.algorithms.instaflow import Recipe
+from infra.recipe import ASIDE, Section
+from tests import ROOT
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
+PACKAGES = ("flows", "tasks", "models", "infra")
 _BLOCK = re.compile(r"(<!-- generated: (?P<what>[\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 _KINDS = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false", "object": "mapping"}
@@ -28,9 +32,26 @@ def filled(text: str) -> str:
 def _generated(what: str) -> str:
     if what == "recipe":
         return recipe_reference()
+    if what == "modules":
+        return module_list()
     model = locate(what)
     assert isinstance(model, type) and issubclass(model, BaseModel), what
     return "\n".join(["", *_table(model, ("field", "type", "meaning")), "", ""])
+
+
+def module_list() -> str:
+    """Every module by folder, with the first sentence of its docstring."""
+    lines = [""]
+    for folder in sorted({path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py")}):
+        files = sorted(path for path in folder.glob("*.py") if path.name not in ("__init__.py", "__main__.py"))
+        lines += [f"**`{folder.relative_to(ROOT)}/`** {_says(folder / '__init__.py')}", ""]
+        lines += [f"- `{path.name}`: {_says(path)}" for path in files] + ([""] if files else [])
+    return "\n".join([*lines, ""])
+
+
+def _says(path: Path) -> str:
+    told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(told.partition("\n\n")[0].split())
 
 
 def recipe_reference() -> str:

@@ -1,4 +1,4 @@
-"""The command line over small stages, in a process of its own."""
+"""Small stages: the command line over them in a process of its own, and runs of them in this one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-SMALL_STAGES = Path(__file__).with_name("small_stages.py")
+from flows.run import runner, sources
+from infra.store import open_store
+from tasks.stages import STAGES
+from tests import ROOT
+from tests.flows.kitchen import Kitchen
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -18,12 +23,13 @@ Start = Callable[..., subprocess.Popen[str]]
 @pytest.fixture
 def start(tmp_path: Path, prefect_home: Path) -> Start:
     """Starts `instaflow ARGUMENTS` in `tmp_path`; keywords are added to the environment."""
+    here = {"PYTHONPATH": str(ROOT), "SMALL_STAGES_WEIGHTS": str(tmp_path / "weights")}
 
     def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, str(SMALL_STAGES), *arguments],
+            [sys.executable, "-m", "tests.flows.small_stages", *arguments],
             cwd=tmp_path,
-            env=os.environ | {"SMALL_STAGES_WEIGHTS": str(tmp_path / "weights")} | environment,
+            env=os.environ | here | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -42,3 +48,21 @@ def cli(start: Start) -> Cli:
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     return cli
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with `model` and `clip` in the place of the embedded weights."""
+    for tree in ("model", "clip"):
+        (tmp_path / tree).mkdir()
+        (tmp_path / tree / "weights.txt").write_text(tree)
+        monkeypatch.setitem(sources._EMBEDDED_FOLDERS, tree, tmp_path / tree)
+    return tmp_path
+
+
+@pytest.fixture
+def kitchen(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Kitchen:
+    """Runs without Prefect, in an empty store."""
+    kitchen = Kitchen(open_store(weights / "store"))
+    monkeypatch.setattr(runner, "STAGE_FLOWS", dict.fromkeys(STAGES, kitchen.flow))
+    return kitchen

@@ -1,4 +1,4 @@
-"""The command line over stages that write small files: `python tests/flows/small_stages.py run tiny ...`.
+"""The command line over stages that write small files: `python -m tests.flows.small_stages run tiny ...`.
 
 Everything but the science is real: algorithm, fingerprints, store, Prefect flows and server, terminal.
 """
@@ -8,22 +8,26 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+from flows.run import sources
+from infra import stopping
+from infra.artifact import Draft
+from infra.errors import UserError
+from infra.recipe import Section
+from tasks import stages
+from tasks.sections import Reflow
+from tasks.stage import StageResult, StageWork, Units
+from tasks.stages import Extent, Group, Stage, Unit
 
-from flows import sources, stages  # noqa: E402
-from infra import stopping  # noqa: E402
-from infra.artifact import Draft, Source  # noqa: E402
-from infra.errors import UserError  # noqa: E402
-from infra.recipe import Performance, Reflow, Section  # noqa: E402
-from tasks.progress import Progress  # noqa: E402
-from tasks.stage import StageResult  # noqa: E402
+if TYPE_CHECKING:
+    import torch
+
+    from tasks.train.fit import At
 
 UNITS = 3
 BLOBS = {
@@ -32,45 +36,72 @@ BLOBS = {
 }
 
 
-def work(
-    config: Section, inputs: Mapping[str, Source], out: Draft, perf: Performance, progress: Progress, /
-) -> StageResult:
+class Small(StageWork[Section]):
     """Three units of text that depend on configuration and inputs; $SMALL_STAGE_S makes each unit last."""
-    if os.environ.get("SMALL_STAGE_FAILS") == out.stage:
-        raise UserError(f"{out.stage}: told to fail")
-    if os.environ.get("SMALL_STAGE_TRAINS") == out.stage:
-        assert isinstance(config, Reflow)
-        return train(config, out, progress)
-    text = json.dumps([config.identity(), {role: source.digest for role, source in inputs.items()}])
-    for number in range(UNITS):
-        if f"unit-{number}" not in out.units():
-            _last(float(os.environ.get("SMALL_STAGE_S", "0")))
-            out.commit_unit(f"unit-{number}", _blobs(out, number, text), rows=1)
-        progress(number + 1, UNITS, "units")
-    return StageResult(metrics={"units": UNITS}, seeds={"small": 1})
+
+    def make(self, group: Group) -> None:
+        """Write one unit."""
+        (unit,) = group
+        if os.environ.get("SMALL_STAGE_FAILS") == self.out.stage:
+            raise UserError(f"{self.out.stage}: told to fail")
+        _last(float(os.environ.get("SMALL_STAGE_S", "0")))
+        self.out.commit_unit(unit.id, _blobs(self.out, int(unit.id.removeprefix("unit-")), self.text()), rows=1)
+        self.work.advance(unit.pieces)
+
+    def finish(self, units: Units) -> StageResult:
+        """Count them."""
+        return StageResult(metrics={"units": len(units)}, seeds={"small": 1})
+
+    def text(self) -> str:
+        """What the files hold."""
+        return json.dumps([self.config.identity(), {role: source.digest for role, source in self.inputs.items()}])
 
 
-def train(config: Reflow, out: Draft, progress: Progress) -> StageResult:
+class SmallTraining(StageWork[Reflow]):
     """A real training of a small network; the file `steps` tells which were begun, $SMALL_STAGE_S makes each last."""
-    import torch
-    from safetensors.torch import save_file
 
-    from tasks.fit import FitPlan, fit
+    def make(self, group: Group) -> None:
+        """Train it."""
+        import torch
+        from safetensors.torch import save_file
 
-    torch.manual_seed(0)
-    module = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Dropout(0.2), torch.nn.Linear(16, 4))
+        from tasks.train.fit import FitPlan, fit
 
-    def loss(step: int) -> torch.Tensor:
-        with Path("steps").open("a") as told:
-            told.write(f"{step}\n")
-        time.sleep(float(os.environ.get("SMALL_STAGE_S", "0")))
-        x = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
-        return (module(x) - x.flip(1)).square().mean()
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Dropout(0.2), torch.nn.Linear(16, 4))
 
-    fit(module, loss, FitPlan.of(config, "data", config.steps, config.learning_rate, 0), out, "reflow", progress)
-    save_file(module.state_dict(), out.workdir / "model.safetensors")
-    out.commit_unit("model", {"model.safetensors": out.workdir / "model.safetensors"}, rows=config.steps)
-    return StageResult()
+        def loss(at: At) -> torch.Tensor:
+            with Path("steps").open("a") as told:
+                told.write(f"{at.step}\n")
+            time.sleep(float(os.environ.get("SMALL_STAGE_S", "0")))
+            x = torch.randn(8, 4, generator=torch.Generator().manual_seed(at.step))
+            return (module(x) - x.flip(1)).square().mean()
+
+        (phase,) = self.work.extent.phases
+        fit(module, loss, FitPlan.of(self.config, phase, "data", self.config.learning_rate, 0), self.work)
+        weights = self.out.workdir / "model.safetensors"
+        save_file(module.state_dict(), weights)
+        self.out.commit_unit("model", {weights.name: weights}, rows=self.config.steps)
+
+    def finish(self, units: Units) -> StageResult:
+        """Nothing more."""
+        return StageResult()
+
+
+def small(stage: Stage) -> Stage:
+    """The stage with small work in the place of its own; the one that $SMALL_STAGE_TRAINS names trains."""
+    if os.environ.get("SMALL_STAGE_TRAINS") == stage.name:
+        return trained(stage)
+    return replace(stage, work=f"{__name__}:Small", extent=_three_units)
+
+
+def trained(stage: Stage) -> Stage:
+    """The stage `reflow` with a small network."""
+    return replace(stage, work=f"{__name__}:SmallTraining")
+
+
+def _three_units(config: Any, roles: Collection[str]) -> Extent:
+    return Extent(tuple((Unit(f"unit-{number}"),) for number in range(UNITS)))
 
 
 def _last(seconds: float) -> None:
@@ -94,10 +125,10 @@ def _blobs(out: Draft, number: int, text: str) -> dict[str, Path]:
         (out.workdir / name).write_text(_metrics(text) if name == "metrics.json" else f"{name} {text}")
     blobs = {name: out.workdir / name for name in names}
     if number == 0 and out.stage not in BLOBS:
-        tree = out.workdir / "model"
-        tree.mkdir()
-        (tree / "model_index.json").write_text(text)
-        blobs["model"] = tree
+        name = stages.STAGES[out.stage].tree or "model"
+        (out.workdir / name).mkdir(exist_ok=True)
+        (out.workdir / name / "model_index.json").write_text(text)
+        blobs[name] = out.workdir / name
     return blobs
 
 
@@ -107,12 +138,11 @@ def install(folder: Path) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / "weights.txt").write_text(name)
         sources._EMBEDDED_FOLDERS[name] = folder / name
-    for name, stage in list(stages.STAGES.items()):
-        stages.STAGES[name] = replace(stage, function="small_stages:work")
+    stages.STAGES.update({name: small(stage) for name, stage in stages.STAGES.items()})
 
 
 if __name__ == "__main__":
-    from flows.cli import main
+    from flows.cli.app import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
     install(Path(os.environ["SMALL_STAGES_WEIGHTS"]))

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flows.pace import Pace, duration
-from flows.terminal import LogLines
-
-
-class Clock:
-    """A clock that is moved by hand."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from flows.pace import Pace
+from tests.flows.clock import Clock
 
 
 def test_what_an_earlier_run_did_is_no_speed() -> None:
@@ -27,6 +18,40 @@ def test_what_an_earlier_run_did_is_no_speed() -> None:
     assert str(pace) == "1,100/2,000 steps, 10/s, 1 min 30 s left"
 
 
+def test_a_slow_minute_is_forgotten_half_a_minute_later() -> None:
+    clock, done = Clock(), 0
+    pace = Pace(clock)
+    pace.update(done, 10_000, "steps")
+    for second in range(1, 151):  # a minute at 1 a second, then at 10
+        clock.now = float(second)
+        done += 1 if second <= 60 else 10
+        pace.update(done, 10_000, "steps")
+        if second == 60:
+            assert pace.rate == pytest.approx(1.0)
+        if second >= 91:
+            assert pace.rate == pytest.approx(10.0), second
+    assert pace.left_s == pytest.approx((10_000 - done) / 10)
+
+
+def test_what_stands_still_gets_slower_by_the_second() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    for second in (0.0, 10.0):
+        clock.now = second
+        pace.update(int(10 * second), 1000, "pairs")
+    clock.now = 20.0
+    assert pace.rate == pytest.approx(5.0), "also when nothing is reported any more"
+
+
+def test_pieces_that_take_longer_than_the_window_have_a_rate() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    for number in range(4):
+        clock.now = 120.0 * number
+        pace.update(number, 100, "shards")
+        assert number == 0 or pace.rate == pytest.approx(1 / 120)
+
+
 def test_another_unit_is_another_phase() -> None:
     clock = Clock()
     pace = Pace(clock)
@@ -37,21 +62,23 @@ def test_another_unit_is_another_phase() -> None:
     assert pace.rate is None and str(pace) == "0/5 pictures"
 
 
-def test_a_line_now_and_then_where_nobody_looks_on() -> None:
-    clock, lines = Clock(), []
-    show = LogLines("pairs-1", lines.append, every_s=10.0, clock=clock)
-    for second in range(31):
-        clock.now = float(second)
-        show(second, 100, "pairs")
-    assert lines == [
-        "pairs-1: 10/100 pairs, 1.00/s, 1 min 30 s left",
-        "pairs-1: 20/100 pairs, 1.00/s, 1 min 20 s left",
-        "pairs-1: 30/100 pairs, 1.00/s, 1 min 10 s left",
-    ]
+def test_a_count_that_goes_back_is_another_phase() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    pace.update(90, 100, "steps")
+    clock.now = 10.0
+    pace.update(100, 100, "steps")
+    pace.update(0, 100, "steps")
+    clock.now = 14.0
+    pace.update(1, 100, "steps")
+    assert pace.rate == pytest.approx(0.25) and str(pace) == "1/100 steps, 0.25/s, 6 min 36 s left"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(4.24, "4.2 s"), (59.0, "59 s"), (185.0, "3 min 05 s"), (7800.0, "2 h 10 min")]
-)
-def test_durations_for_people(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+def test_a_pace_that_does_not_move_is_none() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    assert pace.rate is None and pace.left_s is None, "before the first report"
+    pace.update(5, 10, "pairs")
+    clock.now = 100.0
+    pace.update(5, 10, "pairs")
+    assert pace.rate is None and str(pace) == "5/10 pairs"

@@ -6,13 +6,12 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows import sources
-from flows.algorithm import instaflow
-from flows.recipes import recipe_path
-from flows.stages import stage_of
+from flows.recipes import chain_of, load_recipe
+from flows.run import sources
 from infra.artifact import Source
-from infra.recipe import Section, load_recipe
+from infra.recipe import Section
 from tasks.stage import stage_fingerprint
+from tasks.stages import stage_of
 
 SD15_FILES = (
     "data/coco2017/annotations/captions_val2017.json",
@@ -47,7 +46,7 @@ class Identities:
     def __call__(self, stage_id: str, config: Section, /, **inputs: Source | None) -> Source:
         stage = stage_of(stage_id)
         taken = {role: source for role, source in inputs.items() if source is not None}
-        identity = stage_fingerprint(stage.name, stage.version, config, taken)
+        identity = stage_fingerprint(stage, config, taken)
         self.found[stage_id] = identity
         return Imagined(f"{stage.name}/{identity}", hashlib.sha256(f"{stage_id}/{identity}".encode()).hexdigest())
 
@@ -55,7 +54,7 @@ class Identities:
 def identities(recipe: str, *overrides: str) -> dict[str, str]:
     """The fingerprint of every stage of a bundled recipe, by stage id."""
     do = Identities()
-    instaflow(load_recipe(recipe_path(recipe), overrides).seeded(), do)
+    chain_of(load_recipe(recipe, overrides).seeded()).replay(do)
     return do.found
 
 

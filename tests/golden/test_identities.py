@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.golden.chain import identities, place_sd15
-from tests.golden.conftest import golden
+from tests.golden.recorded import golden
 
 GOLDEN: dict[str, dict[str, str]] = golden("identities")
 OVERRIDES = {"tiny, seed 3, two rounds": ("tiny", "seed=3", "reflow.rounds=2")}

@@ -15,30 +15,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows import sources
-from flows.algorithm import instaflow
-from flows.planner import Planned, plan
-from flows.recipes import recipe_path
-from flows.stages import stage_of
+from flows.recipes import chain_of, load_recipe
+from flows.run import sources
+from flows.run.planner import Planned, plan
 from infra.artifact import Artifact, Source
-from infra.inventory import entries
-from infra.recipe import Recipe, Section, load_recipe
-from infra.runs import list_runs, read_ref
-from infra.store import Store
-from infra.verify import damages
+from infra.recipe import Section
+from infra.store import Store, open_store
+from infra.upkeep.inventory import entries
+from infra.upkeep.runs import list_runs, read_ref
+from infra.upkeep.verify import damages
 from tasks.progress import silent
-from tasks.stage import entry_point, find_cached, run_stage
-from tests.golden.conftest import golden
+from tasks.stage import find_cached, run_stage
+from tasks.stages import stage_of
+from tests.golden.recorded import golden, require_same_bits
 
 KILLED = {
     "golden": (),
     "killed-pairs": ("name=killed-pairs", "pairs.seed=9"),
     "killed-reflow": ("name=killed-reflow", "reflow.seed=9"),
 }
-
-
-def recipe(name: str) -> Recipe:
-    return load_recipe("golden.yaml", KILLED[name], recipe_path).seeded()
 
 
 @dataclass
@@ -54,13 +49,10 @@ class Here:
 
     def __call__(self, stage_id: str, config: Section, /, **inputs: Source | None) -> Source:
         taken = {role: one for role, one in inputs.items() if one is not None}
-        stage, performance = stage_of(stage_id), recipe("golden").performance
-        if find_cached(stage.name, stage.version, config, taken, self.store) is None:
+        stage, performance = stage_of(stage_id), load_recipe("golden.yaml").performance
+        if find_cached(stage, config, taken, self.store) is None:
             self.done.append(stage_id)
-        function = entry_point(stage.function)
-        self.made[stage_id] = run_stage(
-            stage.name, stage.version, function, config, taken, self.store, performance, silent
-        )
+        self.made[stage_id] = run_stage(stage, config, taken, self.store, performance, silent)
         return self.made[stage_id]
 
 
@@ -73,7 +65,7 @@ def one_thread() -> Iterator[None]:
 
 
 def planned(name: str) -> dict[str, Planned]:
-    lines = plan(recipe(name), Store.open("store"))
+    lines = plan(chain_of(load_recipe("golden.yaml", KILLED[name]).seeded()), open_store("store"))
     return {line.id: line for line in lines}
 
 
@@ -84,20 +76,20 @@ def test_the_finished_run_is_cached_whole(world: Path) -> None:
     assert {
         name: str(line.artifact).endswith(expected[name]["artifact"]) for name, line in lines.items()
     } == dict.fromkeys(expected, True)
-    store = Store.open("store")
+    store = open_store("store")
     assert {name: Artifact.find(store, one["artifact"]).digest for name, one in expected.items()} == {
         name: one["digest"] for name, one in expected.items()
     }
 
 
 def test_every_byte_of_it_is_what_its_manifest_says(world: Path) -> None:
-    finished = [entry.artifact for entry in entries(Store.open("store")) if entry.artifact]
+    finished = [entry.artifact for entry in entries(open_store("store")) if entry.artifact]
     assert len(finished) == 9
     assert [damage for artifact in finished for damage in damages(artifact)] == []
 
 
 def test_its_records_are_read(world: Path) -> None:
-    store = Store.open("store")
+    store = open_store("store")
     assert [run.recipe for run in list_runs(store)] == ["golden", "killed-pairs", "killed-reflow"]
     ref = read_ref(store, "golden", "distill")
     assert ref is not None and ref.digest == golden("store")["golden"]["distill"]["digest"]
@@ -110,11 +102,10 @@ def test_the_killed_runs_are_planned_from_where_they_were(world: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "first"), [("killed-pairs", "pairs-1"), ("killed-reflow", "reflow-1")])
-def test_a_killed_run_goes_on_to_the_same_digests(
-    name: str, first: str, world: Path, same_bits: None, one_thread: None
-) -> None:
-    do = Here(Store.open("store"))
-    instaflow(recipe(name), do)
+def test_a_killed_run_goes_on_to_the_same_digests(name: str, first: str, world: Path, one_thread: None) -> None:
+    require_same_bits()
+    do = Here(open_store("store"))
+    chain_of(load_recipe("golden.yaml", KILLED[name]).seeded()).replay(do)
     assert do.done[0] == first, "what was finished before is taken as it is"
     assert {stage: one.digest for stage, one in do.made.items()} == {
         stage: one["digest"] for stage, one in golden("store")[name].items()

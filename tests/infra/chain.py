@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.artifact import Artifact, Draft, Folder, Source
+from infra.artifact.fingerprint import fingerprint
 from infra.environment import utc_now
-from infra.fingerprint import fingerprint
-from infra.runs import Ref, write_ref
 from infra.store import Store
+from infra.upkeep.runs import Ref, write_ref
 
 UNITS = ("shard-000000", "shard-000001")
 
@@ -25,7 +25,7 @@ def make(
             shard = draft.workdir / unit
             shard.write_text(f"{stage} {unit} {config} {digests} {text}" * 10)
             draft.commit_unit(unit, {f"{unit}.tar": shard}, rows=2, seconds=1.0)
-        return draft.finish(1, dict(config or {}), inputs, {"mean": 0.5}, {}, started_at)
+        return draft.finish(UNITS, 1, dict(config or {}), inputs, {"mean": 0.5}, {}, started_at)
 
 
 def make_chain(store: Store, folder: Path, recipe: str = "mini", seed: int = 0) -> dict[str, Artifact]:

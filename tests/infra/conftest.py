@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.store import Store
+from infra.store import Store, open_store
 from tests.s3 import BUCKET, S3Server
 
 KINDS = ("local", "memory", "rclone", "moto")
@@ -24,9 +24,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     """An empty store, and an empty cache for what is read from it."""
     monkeypatch.setenv("INSTAFLOW_CACHE", str(tmp_path / "cache"))
     if request.param == "local":
-        return Store.open(tmp_path / "store")
+        return open_store(tmp_path / "store")
     if request.param == "memory":
-        return Store.open(f"memory://bucket{tmp_path}")
+        return open_store(f"memory://bucket{tmp_path}")
     return _on(request.getfixturevalue(request.param), monkeypatch)
 
 
@@ -40,4 +40,4 @@ def s3(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monke
 def _on(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
-    return Store.open(f"s3://{BUCKET}/{uuid.uuid4().hex}")
+    return open_store(f"s3://{BUCKET}/{uuid.uuid4().hex}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from infra.artifact import Artifact, Draft
+from infra.artifact.fingerprint import fingerprint
 from infra.environment import utc_now
-from infra.fingerprint import fingerprint
-from infra.shards import IndexRow, Sample, write_index, write_shard
+from infra.shards.shards import IndexRow, Sample, write_index, write_shard
 from infra.store import Store
 
 SHAPE = (2, 3, 4)
@@ -33,10 +33,10 @@ def commit(store: Store, shards: list[list[Sample]]) -> Artifact:
     """An artifact of these shards, with its index."""
     with Draft(store, "pairs", fingerprint("pairs", 1, {}, {})) as draft:
         rows: list[IndexRow] = []
-        for number, samples in enumerate(shards):
-            name = f"shard-{number:06d}"
+        units = [f"shard-{number:06d}" for number in range(len(shards))]
+        for name, samples in zip(units, shards, strict=True):
             rows += write_shard(draft.workdir / f"{name}.tar", samples)
             draft.commit_unit(name, {f"{name}.tar": draft.workdir / f"{name}.tar"}, rows=len(samples))
         write_index(draft.workdir / "index.parquet", rows)
         draft.commit_unit("index", {"index.parquet": draft.workdir / "index.parquet"})
-        return draft.finish(1, {}, {}, {}, {}, utc_now())
+        return draft.finish([*units, "index"], 1, {}, {}, {}, {}, utc_now())

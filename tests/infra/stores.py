@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infra.local_store import LocalStore
 from infra.store import StoreError
+from infra.store.local import LocalStore
 
 
 class Killed(BaseException):

@@ -15,8 +15,8 @@ import pytest
 
 from infra.artifact import Artifact, ArtifactMissing, Draft
 from infra.environment import utc_now
-from infra.store import Store, StoreError
-from tests.infra.test_artifact import PRINT, UNITS, commit, make
+from infra.store import StoreError, open_store
+from tests.infra.small_artifact import PRINT, UNITS, commit, make
 from tests.s3 import BUCKET, S3Server
 
 NOBODY = 65534
@@ -66,8 +66,8 @@ def allow(folder: Path, mode: int) -> None:
 
 
 def test_a_full_disk_commits_nothing_torn_and_room_mends_it(tmp_path: Path) -> None:
-    undisturbed = make(Store.open(tmp_path / "undisturbed"))
-    store = Store.open(tmp_path / "store")
+    undisturbed = make(open_store(tmp_path / "undisturbed"))
+    store = open_store(tmp_path / "store")
     with Draft(store, "pairs", PRINT) as draft:
         commit(draft, UNITS[0], 1.0)
         kept = store.sizes()
@@ -76,7 +76,7 @@ def test_a_full_disk_commits_nothing_torn_and_room_mends_it(tmp_path: Path) -> N
             with files_end_at(limit), pytest.raises(StoreError, match="cannot write .*File too large.*disk has room"):
                 draft.commit_unit(UNITS[1], {f"{UNITS[1]}.tar": draft.workdir / "shard"})
             with files_end_at(limit), pytest.raises(StoreError, match="cannot write .*manifest.json: File too large"):
-                draft.finish(1, {"steps": 25, "text": "x" * 12_000}, {}, {}, {}, utc_now())
+                draft.finish(UNITS[:1], 1, {"steps": 25, "text": "x" * 12_000}, {}, {}, {}, utc_now())
         assert store.sizes() == kept and store.leftovers() == {}
     with pytest.raises(ArtifactMissing):
         Artifact.open(store, "pairs", PRINT)
@@ -86,7 +86,7 @@ def test_a_full_disk_commits_nothing_torn_and_room_mends_it(tmp_path: Path) -> N
 def test_a_full_disk_spoils_no_cache(rclone: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**rclone.environment(), "INSTAFLOW_CACHE": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
-    made = make(Store.open(f"s3://{BUCKET}/{uuid.uuid4().hex}"))
+    made = make(open_store(f"s3://{BUCKET}/{uuid.uuid4().hex}"))
     for limit in (0, 6_000):
         with files_end_at(limit), pytest.raises(StoreError, match="File too large.*Make room.*INSTAFLOW_CACHE"):
             made.fetch("shard-000000.tar")
@@ -96,7 +96,7 @@ def test_a_full_disk_spoils_no_cache(rclone: S3Server, tmp_path: Path, monkeypat
 
 
 def test_a_store_that_may_only_be_read(open_folder: Path) -> None:
-    made = make(Store.open(open_folder / "store"))
+    made = make(open_store(open_folder / "store"))
     before = made.store.sizes()
     allow(open_folder / "store", 0o555)
     with unprivileged():
@@ -104,7 +104,7 @@ def test_a_store_that_may_only_be_read(open_folder: Path) -> None:
         draft = Draft(made.store, "pairs", PRINT)
         assert [*draft.units()] == sorted(UNITS)
         with pytest.raises(StoreError, match="cannot write .*Permission denied.*Make the folder writable"):
-            draft.finish(1, {}, {}, {}, {}, utc_now())
+            draft.finish(UNITS, 1, {}, {}, {}, {}, utc_now())
         with pytest.raises(StoreError, match="cannot write .*Permission denied"):
             commit(Draft(made.store, "reflow", PRINT), UNITS[0], 1.0)
         with pytest.raises(StoreError, match="cannot delete"):
@@ -113,7 +113,7 @@ def test_a_store_that_may_only_be_read(open_folder: Path) -> None:
 
 
 def test_a_store_that_may_not_even_be_read_is_no_empty_one(open_folder: Path) -> None:
-    made = make(Store.open(open_folder / "store"))
+    made = make(open_store(open_folder / "store"))
     (open_folder / "store" / made.base).chmod(0o000)
     with unprivileged():
         for ask in (lambda: Artifact.open(made.store, "pairs", PRINT), Draft(made.store, "pairs", PRINT).units):
@@ -128,7 +128,7 @@ def test_keys_are_nowhere(
     keys = rclone.environment()
     for name, value in {**keys, "INSTAFLOW_CACHE": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
-    store = Store.open(f"s3://{BUCKET}/{uuid.uuid4().hex}")
+    store = open_store(f"s3://{BUCKET}/{uuid.uuid4().hex}")
     make(store)
     written = b"".join(store.read(path) for path in store.list()) + caplog.text.encode()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

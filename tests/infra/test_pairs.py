@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from infra.errors import UserError
 from infra.pairs import PairDataset
-from infra.store import Store
+from infra.store import Store, open_store
 from tests.infra.small_pairs import SHAPE, commit, sample, shards
 
 
@@ -50,7 +50,7 @@ def test_positions_out_of_range(store: Store) -> None:
 
 
 def test_it_opens_by_uri_and_travels(tmp_path: Path) -> None:
-    made = commit(Store.open(tmp_path / "store"), shards([5, 4]))
+    made = commit(open_store(tmp_path / "store"), shards([5, 4]))
     data = PairDataset(made.uri)
     copy = pickle.loads(pickle.dumps(data))
     assert torch.equal(copy.batch(np.arange(9))[0], data.batch(np.arange(9))[0])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from infra import cache
+from infra.artifact import cache
+from infra.artifact.fingerprint import sha256_bytes
 from infra.errors import UserError
-from infra.fingerprint import sha256_bytes
 from infra.pairs import PairDataset
 from infra.store import Store
 from tests.infra.small_pairs import commit, shards

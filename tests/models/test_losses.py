@@ -11,25 +11,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from models.condition import Condition
 from models.losses import (
     DISTANCES,
     MAX_WEIGHT,
     U_SHAPE,
     SigmaDensity,
+    distillation_loss,
     draw_sigma,
     epsilon_loss,
+    latent_distance,
     one_step,
+    picture_distance,
     pseudo_huber,
     reflow_loss,
     squared,
 )
 from models.velocity import interpolate
-from tests.models.test_velocity import ALPHAS_CUMPROD, TEXT
+from tests.models.known import ALPHAS_CUMPROD, TEXT
 
 MEAN, SPREAD = 1.5, 0.4
 
 
-def true_velocity(x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
+def true_velocity(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
     """noise - latent of the coupling latent = MEAN + SPREAD noise, as a function of the point of the path."""
     s = sigma.view(-1, 1, 1, 1)
     noise = (x - (1 - s) * MEAN) / ((1 - s) * SPREAD + s)
@@ -100,13 +104,64 @@ def test_one_step_starts_at_sigma_1() -> None:
     torch.testing.assert_close(one_step(true_velocity, noise, TEXT), latent)
 
 
+@pytest.mark.parametrize("name", DISTANCES)
+def test_the_distillation_loss_is_zero_for_the_student_that_makes_the_latents(name: str) -> None:
+    noise, latent, _ = coupling()
+    assert distillation_loss(true_velocity, noise, latent, TEXT, latent_distance(name)) < 1e-9
+    off = distillation_loss(lambda x, s, c: true_velocity(x, s, c) + 0.5, noise, latent, TEXT, latent_distance(name))
+    assert off.item() == pytest.approx(DISTANCES[name](torch.full_like(noise, 0.5)).mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_a_distance_of_latents_is_that_of_their_difference_and_symmetric(name: str) -> None:
+    noise, latent, _ = coupling(3)
+    distance = latent_distance(name)
+    torch.testing.assert_close(distance(noise, latent), DISTANCES[name](noise - latent))
+    torch.testing.assert_close(distance(noise, latent), distance(latent, noise))
+
+
+def decode(latent: Tensor) -> Tensor:
+    """A decoder that doubles."""
+    return 2 * latent
+
+
+@pytest.mark.parametrize("weight", [0.0, 5.0])
+def test_a_distance_of_pictures_is_taken_of_what_the_latents_decode_to(weight: float) -> None:
+    student, target = torch.randn(2, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def distance(one: Tensor, other: Tensor) -> Tensor:
+        seen.append((one, other))
+        return (one - other).abs().flatten(1).sum(1)
+
+    found = picture_distance(decode, distance, weight)(student, target)
+    assert torch.equal(seen[0][0], decode(student)) and torch.equal(seen[0][1], decode(target))
+    gap = student - target
+    torch.testing.assert_close(found, 2 * gap.abs().flatten(1).sum(1) + weight * gap.square().flatten(1).mean(1))
+
+
+def test_the_gradient_of_a_picture_distance_runs_through_the_students_picture_alone() -> None:
+    student, target = torch.randn(2, 1, 3, 3, requires_grad=True), torch.randn(2, 1, 3, 3)
+    traced: list[bool] = []
+
+    def traced_decode(latent: Tensor) -> Tensor:
+        traced.append(torch.is_grad_enabled())
+        return decode(latent)
+
+    distance = picture_distance(traced_decode, lambda one, other: squared(one - other), 0.0)
+    distance(student, target).sum().backward()
+    assert sorted(traced) == [False, True], "the target's picture is decoded without a trace"
+    assert student.grad is not None
+    torch.testing.assert_close(student.grad, 8 * (student - target).detach() / 9)
+
+
 def test_the_teachers_loss_mixes_by_the_table_and_is_zero_for_the_noise() -> None:
     rng = torch.Generator().manual_seed(0)
     latent, noise = torch.randn(2, 3, 1, 2, 2, generator=rng)
     timestep = torch.tensor([0, 500, 999])
     seen: dict[str, Tensor] = {}
 
-    def network(x: Tensor, time: Tensor, text: Tensor) -> Tensor:
+    def network(x: Tensor, time: Tensor, condition: Condition) -> Tensor:
         seen.update(x=x, time=time)
         return noise + 0.5
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models.condition import Condition
 from models.losses import draw_sigma, reflow_loss
 from models.solvers import euler, straightness
 from models.velocity import Velocity
 
 CENTRES = torch.tensor([[2.0, 0.0], [-1.0, 1.7], [-1.0, -1.7]])
-SPREAD, SAMPLES, TEXT = 0.3, 4000, torch.zeros(1, 1, 1)
+SPREAD, SAMPLES, TEXT = 0.3, 4000, Condition(torch.zeros(1, 1, 1))
 
 
 def draw_data(rng: torch.Generator) -> Tensor:
@@ -30,7 +31,7 @@ def _points(rows: Tensor) -> Tensor:
     return rows.view(-1, 2, 1, 1)
 
 
-def first_flow(x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
+def first_flow(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
     """The exact 1-rectified flow E[noise - latent | x_sigma] of the mixture under the independent coupling."""
     s, point = sigma.view(-1, 1, 1), x.view(-1, 1, 2)
     variance = (1 - s) ** 2 * SPREAD**2 + s**2
@@ -51,7 +52,7 @@ class Field(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(3, 96), nn.SiLU(), nn.Linear(96, 96), nn.SiLU(), nn.Linear(96, 2))
 
-    def forward(self, x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
+    def forward(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         return _points(self.layers(torch.cat([x.view(-1, 2), sigma.view(-1, 1)], dim=1)))
 
 

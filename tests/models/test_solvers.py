@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from models.condition import Condition
 from models.solvers import DIFFUSION_SOLVERS, diffusion_ode, euler, sigma_grid, straightness
 from models.velocity import Prediction, Velocity
-from tests.models.test_velocity import ALPHAS_CUMPROD, TEXT, gaussian, points
+from tests.models.known import ALPHAS_CUMPROD, TEXT, gaussian, points
 
 NOISE = torch.linspace(-2, 2, 8, dtype=torch.float64).view(2, 1, 2, 2)
 
@@ -43,7 +44,7 @@ def test_euler_is_exact_for_a_constant_velocity(speed: float, steps: int) -> Non
 def test_euler_calls_the_field_with_one_sigma_per_sample_at_the_beginning_of_each_step() -> None:
     seen: list[Tensor] = []
 
-    def velocity(x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
+    def velocity(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         seen.append(sigma)
         return x
 
@@ -52,7 +53,7 @@ def test_euler_calls_the_field_with_one_sigma_per_sample_at_the_beginning_of_eac
 
 
 def test_euler_converges_to_the_linear_flow_at_first_order() -> None:
-    def velocity(x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
+    def velocity(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         return 0.8 * x + 0.3
 
     exact = (NOISE + 0.375) * math.exp(-0.8) - 0.375
@@ -112,7 +113,7 @@ def test_the_straightness_of_a_straight_path_at_changing_speed_is_the_variance_o
 
 
 def test_straightness_is_per_element_and_per_sample() -> None:
-    def velocity(x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
+    def velocity(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         return torch.stack([sigma[0].expand(1, 2, 2), torch.zeros(1, 2, 2)]).to(x)
 
     values, _ = straightness(velocity, NOISE, TEXT, 2)

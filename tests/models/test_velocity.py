@@ -11,56 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from models.condition import Condition
 from models.losses import reflow_loss
-from models.mini.teacher import build_scheduler
 from models.solvers import euler
-from models.velocity import (
-    Network,
-    NoiseTable,
-    Prediction,
-    Velocity,
-    alpha_s,
-    converted,
-    guided,
-    interpolate,
-    raw,
-)
+from models.velocity import NoiseTable, Prediction, Velocity, alpha_s, converted, guided, interpolate, raw
+from tests.models.known import ALPHAS_CUMPROD, TABLE, TEXT, exact_velocity, gaussian, points
 
-TEXT = torch.zeros(1, 1, 1)
-ALPHAS_CUMPROD = build_scheduler().alphas_cumprod.double()
-"""Stable Diffusion's table."""
-
-TABLE = NoiseTable.of(ALPHAS_CUMPROD).sigmas
 MEANS, SPREADS = st.floats(-2, 2), st.floats(0.2, 2)
-
-
-def gaussian(mean: float, spread: float, prediction: Prediction) -> Network:
-    """The exact network for data N(mean, spread^2): E[epsilon | x_vp], or E[alpha epsilon - s x0 | x_vp].
-
-    Between two timesteps the noise level is interpolated on the straight scale s / (alpha + s).
-    """
-
-    def network(x: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
-        ratio = np.sqrt(1 / ALPHAS_CUMPROD.numpy() - 1)  # s / alpha
-        sigma = np.interp(timestep.numpy(), np.arange(1000), ratio / (1 + ratio))
-        ratio = torch.from_numpy(sigma / (1 - sigma)).view(-1, 1, 1, 1)
-        alpha = (1 + ratio**2) ** -0.5
-        s = alpha * ratio
-        gap = (x - alpha * mean) / (alpha**2 * spread**2 + s**2)
-        epsilon, x0 = s * gap, mean + alpha * spread**2 * gap
-        return epsilon if prediction == "epsilon" else alpha * epsilon - s * x0
-
-    return network
-
-
-def exact_velocity(x: Tensor, sigma: float, mean: float, spread: float) -> Tensor:
-    """E[noise - x0 | (1 - sigma) x0 + sigma noise = x] for x0 of N(mean, spread^2) and independent noise."""
-    covariance = sigma - (1 - sigma) * spread**2
-    return covariance / ((1 - sigma) ** 2 * spread**2 + sigma**2) * (x - (1 - sigma) * mean) - mean
-
-
-def points(count: int = 8) -> Tensor:
-    return torch.linspace(-3, 3, count, dtype=torch.float64).view(count, 1, 1, 1)
 
 
 @given(st.floats(0, 1), st.integers(0, 2**31))
@@ -79,7 +36,7 @@ def test_the_ends_of_a_path_are_the_pair() -> None:
 def test_the_timestep_is_a_float_and_1000_at_sigma_1() -> None:
     seen: list[Tensor] = []
 
-    def network(x: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+    def network(x: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         seen.append(timestep)
         return x
 
@@ -112,9 +69,9 @@ def test_beyond_the_noise_table_the_time_is_clamped(prediction: Prediction) -> N
     seen: list[tuple[Tensor, Tensor]] = []
     teacher = gaussian(0.3, 0.8, prediction)
 
-    def network(x: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+    def network(x: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         seen.append((x, timestep))
-        return teacher(x, timestep, text)
+        return teacher(x, timestep, condition)
 
     assert float(TABLE[-1]) == pytest.approx(0.936, abs=5e-4)
     x = points()
@@ -139,30 +96,46 @@ def test_alpha_and_s_are_variance_preserving_on_the_straight_scale() -> None:
     torch.testing.assert_close(s / (alpha + s), TABLE)
 
 
-@given(st.floats(-3, 12), st.integers(1, 4))
-def test_a_guided_field_equals_two_forwards(guidance: float, batch: int) -> None:
-    x, text, null = torch.randn(batch, 2, 3, 3), torch.randn(batch, 5, 4), torch.randn(1, 5, 4)
+def drawn(batch: int, whole: bool) -> Condition:
+    """A random condition, of every part if it is `whole`, else of the text alone."""
+    text = torch.randn(batch, 5, 4)
+    return Condition(text, torch.randn(batch, 3), torch.randn(batch, 6)) if whole else Condition(text)
+
+
+@given(st.floats(-3, 12), st.integers(1, 4), st.booleans())
+def test_a_guided_field_equals_two_forwards(guidance: float, batch: int, whole: bool) -> None:
+    x, condition, null = torch.randn(batch, 2, 3, 3), drawn(batch, whole), drawn(1, whole)
     time, calls = torch.rand(batch), []
 
-    def network(x: Tensor, time: Tensor, text: Tensor) -> Tensor:
-        calls.append(len(x))
-        return torch.sin(x * text.mean((1, 2)).view(-1, 1, 1, 1)) + time.view(-1, 1, 1, 1)
+    def network(x: Tensor, time: Tensor, condition: Condition) -> Tensor:
+        calls.append((len(x), len(condition)))
+        told = condition.text.mean((1, 2))
+        for part in (condition.pooled, condition.size):
+            told = told if part is None else told + part.mean(1)
+        return torch.sin(x * told.view(-1, 1, 1, 1)) + time.view(-1, 1, 1, 1)
 
-    without, with_text = network(x, time, null.expand_as(text)), network(x, time, text)
+    without, with_text = network(x, time, null.expand(batch)), network(x, time, condition)
     calls.clear()
-    found = guided(network, null, guidance)(x, time, text)
+    found = guided(network, null, guidance)(x, time, condition)
     torch.testing.assert_close(found, (1 - guidance) * without + guidance * with_text, atol=1e-4, rtol=1e-4)
-    assert calls == ([batch] if guidance == 1 else [2 * batch])
+    assert calls == ([(batch, batch)] if guidance == 1 else [(2 * batch, 2 * batch)])
+
+
+def test_the_empty_prompt_of_another_family_guides_nothing() -> None:
+    with pytest.raises(ValueError, match="conditions of different families"):
+        guided(lambda x, time, condition: x, drawn(1, whole=True), 2.0)(
+            torch.zeros(2, 1, 1, 1), torch.zeros(2), drawn(2, whole=False)
+        )
 
 
 def test_guidance_1_costs_one_branch() -> None:
     calls: list[int] = []
 
-    def network(x: Tensor, time: Tensor, text: Tensor) -> Tensor:
+    def network(x: Tensor, time: Tensor, condition: Condition) -> Tensor:
         calls.append(len(x))
         return x
 
-    guided(network, TEXT, 1.0)(torch.zeros(3, 1, 1, 1), torch.zeros(3), TEXT.expand(3, 1, 1))
+    guided(network, TEXT, 1.0)(torch.zeros(3, 1, 1, 1), torch.zeros(3), TEXT.expand(3))
     assert calls == [3]
 
 
@@ -176,7 +149,7 @@ def trained(loss: Callable[[Velocity, Tensor, Tensor, Tensor], Tensor]) -> tuple
     latent, sigma = MEAN + SPREAD * noise, torch.rand(512, generator=rng, dtype=torch.float64)
     weights = torch.zeros(2, 6, dtype=torch.float64, requires_grad=True)
 
-    def velocity(x: Tensor, sigma: Tensor, text: Tensor) -> Tensor:
+    def velocity(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         slope, offset = weights @ torch.stack([sigma**k for k in range(6)])
         return slope.view(-1, 1, 1, 1) * x + offset.view(-1, 1, 1, 1)
 

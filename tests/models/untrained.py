@@ -14,7 +14,7 @@ from models.mini.reader import AttributeReader, save_reader
 from models.mini.scene import draw_scene, generator
 from models.mini.teacher import assemble, build_autoencoder, build_text_encoder, build_unet
 from models.mini.tokenizer import Merges, learn_merges, transformers_tokenizer
-from models.text_to_image import TextToImage
+from models.pipelines.opening import open_pipeline
 
 LATENT = (4, 8, 8)
 
@@ -48,7 +48,7 @@ def teacher_folder(folder: Path, seed: int = 0) -> Path:
 
 def flow_folder(teacher: Path, folder: Path) -> Path:
     """The same weights saved as a raw flow."""
-    flow = TextToImage.load(teacher)
+    flow = open_pipeline(teacher)
     flow.parameterization = "raw"
     flow.save(folder)
     return folder

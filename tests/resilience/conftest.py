@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.resilience.driver import Attempt
 from tests.resilience.places import Ended, Place
-from tests.s3 import BUCKET, ROOT, S3Server
+from tests.s3 import BUCKET, S3Server
 
 NewPlace = Callable[[], Place]
 

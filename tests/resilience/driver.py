@@ -7,6 +7,7 @@ Imported before the fork (`torch` and `diffusers` take eight seconds); whatever 
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import sys
@@ -22,18 +23,18 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, which `tasks` d
 import torch
 from tqdm import tqdm
 
-from flows import sources
-from flows.algorithm import instaflow
-from flows.recipes import recipe_path
-from flows.stages import stage_of
-from infra import artifact, checkpoint, killpoint, local_store, remote_store  # noqa: F401
-from infra.artifact import MANIFEST, Artifact, Source, base_of
-from infra.recipe import Section, load_recipe
-from infra.store import Store
-from infra.verify import damages
-from tasks import clip, distill, evaluate, pairs, prompts, reflow, report, teacher, world  # noqa: F401
+from flows.recipes import chain_of, load_recipe
+from flows.run import sources
+from infra.artifact import MANIFEST, Artifact, Source, base_of, checkpoint, draft, killpoint
+from infra.recipe import Section
+from infra.store import open_store
+from infra.upkeep.verify import damages
 from tasks.progress import silent
-from tasks.stage import entry_point, find_cached, run_stage, stage_fingerprint
+from tasks.stage import find_cached, run_stage, stage_fingerprint
+from tasks.stages import STAGES, stage_of
+
+for _module in ("infra.store.remote", *(stage.work.partition(":")[0] for stage in STAGES.values())):
+    importlib.import_module(_module)  # they are imported late otherwise
 
 tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a killed process leaves behind
 
@@ -41,7 +42,7 @@ STEPS = 8
 """Training steps; a checkpoint every second one, so that two have to be swept."""
 
 RECIPE = load_recipe(
-    recipe_path("tiny"),
+    "tiny",
     [
         "world={train_images: 12, val_images: 8, captions_per_image: 2}",
         f"train_teacher={{autoencoder_steps: {STEPS}, autoencoder_batch_size: 2, steps: {STEPS}, batch_size: 2,"
@@ -92,11 +93,11 @@ class Enough(Exception):
     """The last stage asked for is done."""
 
 
-class Chain:
+class Doing:
     """A `Do` that runs each stage in this process and says where it is."""
 
     def __init__(self, attempt: Attempt) -> None:
-        self.attempt, self.store, self.told = attempt, Store.open(attempt.store), Told()
+        self.attempt, self.store, self.told = attempt, open_store(attempt.store), Told()
         self.made: list[Artifact] = []
         self.stage_id = ""
         self._points = os.open(attempt.folder / "points", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -108,9 +109,7 @@ class Chain:
         taken = {role: source for role, source in inputs.items() if source is not None}
         self._enter(stage_id)
         self._require_sound(stage_id, config, taken)
-        stage = stage_of(stage_id)
-        performance, function = RECIPE.performance, entry_point(stage.function)
-        made = run_stage(stage.name, stage.version, function, config, taken, self.store, performance, silent)
+        made = run_stage(stage_of(stage_id), config, taken, self.store, RECIPE.performance, silent)
         self.made.append(made)
         self.told.digests[stage_id] = made.digest
         if stage_id == self.attempt.until:
@@ -134,9 +133,9 @@ class Chain:
     def _require_sound(self, stage_id: str, config: Section, inputs: Mapping[str, Source]) -> None:
         """Whatever has a manifest is whole, whatever was killed when."""
         stage = stage_of(stage_id)
-        found = find_cached(stage.name, stage.version, config, inputs, self.store)
+        found = find_cached(stage, config, inputs, self.store)
         if found is None:
-            base = base_of(stage.name, stage_fingerprint(stage.name, stage.version, config, inputs))
+            base = base_of(stage.name, stage_fingerprint(stage, config, inputs))
             assert not self.store.exists(f"{base}/{MANIFEST}"), f"{base} has a manifest and is not whole"
             assert stage_id != self.attempt.reopen
         elif stage_id == self.attempt.reopen:
@@ -160,7 +159,7 @@ def attempt(asked: Attempt) -> None:
     torch.set_num_threads(1)
     gc.freeze()  # a collection would copy the memory of every module that was imported before the fork
     try:
-        _run(Chain(asked))
+        _run(Doing(asked))
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -168,11 +167,11 @@ def attempt(asked: Attempt) -> None:
     os._exit(0)  # no goodbyes: the threads of the forked process are its own business
 
 
-def _run(chain: Chain) -> None:
-    artifact.reached = checkpoint.reached = chain.reached  # type: ignore[attr-defined]
+def _run(doing: Doing) -> None:
+    draft.reached = checkpoint.reached = doing.reached  # type: ignore[attr-defined]
     try:
-        instaflow(RECIPE, chain)
+        chain_of(RECIPE).replay(doing)
     except Enough:
         pass
-    chain.verify()
-    (chain.attempt.folder / "told.json").write_text(json.dumps(asdict(chain.told)))
+    doing.verify()
+    (doing.attempt.folder / "told.json").write_text(json.dumps(asdict(doing.told)))

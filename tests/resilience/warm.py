@@ -10,7 +10,7 @@ import matplotlib.backends.backend_svg  # noqa: F401
 import pyarrow.dataset  # noqa: F401
 
 import tests.resilience.driver  # noqa: F401
-from flows.sources import WEIGHTS
-from tasks.load import load_folder
+from flows.run.sources import WEIGHTS
+from tasks.data.load import load_folder
 
 load_folder(WEIGHTS / "teacher")

@@ -8,15 +8,12 @@ from pathlib import Path
 import pytest
 
 from infra.artifact import Artifact, Folder
-from infra.local_store import LocalStore
-from infra.recipe import Performance, World
 from infra.store import Store
-from tasks.jobs import PairsJob, PromptsJob
-from tasks.pairs import make_pairs
+from infra.store.local import LocalStore
 from tasks.progress import silent
-from tasks.prompts import make_prompts
+from tasks.sections import PairsJob, Performance, PromptsJob, World
 from tasks.stage import run_stage
-from tasks.world import make_world
+from tasks.stages import STAGES
 from tests.models import untrained
 
 PERF = Performance(sample_batch_size=8, throughput_batch_sizes=(1, 2))
@@ -58,20 +55,20 @@ def clip(base: Path) -> Folder:
 @pytest.fixture(scope="session")
 def coco(shared: Store) -> Artifact:
     config = World(val_images=12, train_images=20, captions_per_image=2)
-    return run_stage("world", 1, make_world, config, {}, shared, PERF, silent)
+    return run_stage(STAGES["world"], config, {}, shared, PERF, silent)
 
 
 @pytest.fixture(scope="session")
 def prompts(shared: Store, coco: Artifact) -> Artifact:
     config = PromptsJob(reflow_count=20, distill_count=4)
-    return run_stage("prompts", 1, make_prompts, config, {"coco": coco}, shared, PERF, silent)
+    return run_stage(STAGES["prompts"], config, {"coco": coco}, shared, PERF, silent)
 
 
 @pytest.fixture(scope="session")
 def pairs(shared: Store, teacher: Folder, prompts: Artifact) -> Artifact:
     """20 pairs in shards of 8, 8 and 4."""
     inputs = {"teacher": teacher, "prompts": prompts}
-    return run_stage("pairs", 1, make_pairs, PAIRS, inputs, shared, PERF, silent)
+    return run_stage(STAGES["pairs"], PAIRS, inputs, shared, PERF, silent)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +76,7 @@ def student_pairs(shared: Store, flow: Folder, prompts: Artifact) -> Artifact:
     """20 pairs of the untrained flow."""
     config = PAIRS.model_copy(update={"solver": "euler", "steps": 4, "guidance": 6.0})
     inputs = {"teacher": flow, "prompts": prompts}
-    return run_stage("pairs", 1, make_pairs, config, inputs, shared, PERF, silent)
+    return run_stage(STAGES["pairs"], config, inputs, shared, PERF, silent)
 
 
 class Killed(BaseException):

@@ -15,8 +15,8 @@ from pydantic import JsonValue
 from safetensors.numpy import save_file
 
 from infra.artifact import Artifact, Draft, Folder, Source
+from infra.artifact.fingerprint import fingerprint
 from infra.environment import utc_now
-from infra.fingerprint import fingerprint
 from infra.store import Store
 from models.mini.captions import caption
 from models.mini.render import render
@@ -25,6 +25,9 @@ from models.mini.scene import draw_scene, generator
 NASTY = '<script>alert("x")</script> & a "red" ring\'s <b>shadow</b>'
 STEPS = (25, 8, 4, 2, 1)
 COLUMNS = 12
+EVALUATE: dict[str, JsonValue] = {"num_images": 1000, "steps": list(STEPS), "seed": 1000}
+"""What the evaluation was told."""
+
 FRECHET = {
     "teacher": (2.5, 2.9, 8.2, 53.1, 953.0), "2-rf": (2.6, 2.6, 2.8, 3.1, 4.5),
     "student": (3.2,), "direct": (3.4,),
@@ -53,7 +56,7 @@ def commit(
     digests = {role: source.digest for role, source in (inputs or {}).items()}
     with Draft(store, stage, fingerprint(stage, 1, {"id": stage_id, **(config or {})}, digests)) as draft:
         draft.commit_unit("all", blobs, rows=rows, seconds=12.5)
-        return draft.finish(1, config or {}, inputs or {}, {}, {stage: 7}, utc_now())
+        return draft.finish(["all"], 1, config or {}, inputs or {}, {}, {stage: 7}, utc_now())
 
 
 def run(store: Store, folder: Path, prompts: list[str] | None = None) -> dict[str, Source]:
@@ -79,7 +82,8 @@ def run(store: Store, folder: Path, prompts: list[str] | None = None) -> dict[st
     phases = {"l2": 3000, "perceptual": 600}
     student = train("distill", 0.06, phases, {"teacher": rectified, "pairs": second})
     direct = train("direct", 0.16, phases, {"teacher": teacher, "pairs": first})
-    measured = evaluation(store, folder, prompts or [], {"teacher": teacher, "student": student})
+    models = {"teacher": teacher, "rectified": rectified, "student": student, "direct": direct}
+    measured = evaluation(store, folder, prompts or [], models)
     made = {
         "pairs-1": first,
         "reflow-1": rectified,
@@ -107,8 +111,7 @@ def evaluation(store: Store, folder: Path, prompts: list[str], inputs: Mapping[s
     for name, content in contents.items():
         _file(folder / name, json.dumps(content))
     names = (*contents, "contact.safetensors", "paths.safetensors")
-    config: dict[str, JsonValue] = {"num_images": 1000, "steps": list(STEPS), "seed": 1000}
-    return commit(store, "evaluate", {name: folder / name for name in names}, config=config, inputs=inputs)
+    return commit(store, "evaluate", {name: folder / name for name in names}, config=EVALUATE, inputs=inputs)
 
 
 def steps_of(model: str) -> tuple[int, ...]:

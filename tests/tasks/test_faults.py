@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from infra.artifact import Artifact, Folder
-from infra.store import Store, StoreError
+from infra.store import StoreError, open_store
 from tasks.progress import Progress
 from tasks.stage import find_cached
+from tasks.stages import STAGES
 from tests.faults import Fault, FaultyProxy
 from tests.s3 import BUCKET, S3Server
 from tests.tasks.conftest import PAIRS
-from tests.tasks.test_pairs import everything, run
+from tests.tasks.data.test_pairs import everything, run
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_pairs_made_through_every_kind_of_fault_are_the_same(
     proxy: FaultyProxy, pairs: Artifact, prompts: Artifact, teacher: Folder
 ) -> None:
     proxy.strike_first(*Fault)
-    made = run(Store.open(f"s3://{BUCKET}/{uuid.uuid4().hex}"), teacher, prompts)
+    made = run(open_store(f"s3://{BUCKET}/{uuid.uuid4().hex}"), teacher, prompts)
     assert_same(made, pairs)
     assert proxy.struck.total() > len(Fault)
 
@@ -48,21 +49,21 @@ def test_a_store_lost_in_mid_stage_fails_it_and_it_resumes_when_the_store_is_bac
     proxy: FaultyProxy, pairs: Artifact, prompts: Artifact, teacher: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INSTAFLOW_STORE_PATIENCE_S", "1")
-    store = Store.open(f"s3://{BUCKET}/{uuid.uuid4().hex}")
+    store = open_store(f"s3://{BUCKET}/{uuid.uuid4().hex}")
     inputs = {"teacher": teacher, "prompts": prompts}
     with pytest.raises(StoreError, match=rf"store {store.url}: cannot write .*; tried \d+ times"):
         run(store, teacher, prompts, progress=lost_after(12, proxy))
     with pytest.raises(StoreError, match=rf"store {store.url}: cannot read .*manifest.json"):
-        find_cached("pairs", 1, PAIRS, inputs, store)
+        find_cached(STAGES["pairs"], PAIRS, inputs, store)
     proxy.heal()
     assert len([path for path in store.list("pairs") if "/units/shard-" in path]) == 1
-    assert find_cached("pairs", 1, PAIRS, inputs, store) is None
+    assert find_cached(STAGES["pairs"], PAIRS, inputs, store) is None
     told: list[int] = []
     assert_same(run(store, teacher, prompts, progress=lambda done, *_: told.append(done)), pairs)
     assert told[0] == 8, "what is committed is not made again"
     proxy.strike(Fault.RESET, seconds=1000)
     with pytest.raises(StoreError):
-        find_cached("pairs", 1, PAIRS, inputs, store)
+        find_cached(STAGES["pairs"], PAIRS, inputs, store)
 
 
 def lost_after(pairs_done: int, proxy: FaultyProxy) -> Progress:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from infra.artifact import Artifact, Folder
-from infra.local_store import LocalStore
 from infra.store import Store
-from infra.verify import damages, mark
-from tasks.pairs import make_pairs
+from infra.store.local import LocalStore
+from infra.upkeep.verify import damages, mark
 from tasks.stage import run_stage
+from tasks.stages import STAGES
 from tests.tasks.conftest import PAIRS, PERF
 
 
@@ -35,7 +35,7 @@ def test_one_shard_is_redone_to_the_same_bytes(
 
     told: list[tuple[int, int]] = []
     inputs = {"teacher": teacher, "prompts": prompts}
-    run = run_stage("pairs", 1, make_pairs, PAIRS, inputs, store, PERF, lambda *at: told.append(at[:2]))
+    run = run_stage(STAGES["pairs"], PAIRS, inputs, store, PERF, lambda *at: told.append(at[:2]))
     assert told == [(12, 20), (20, 20)], "one batch of eight, after the twelve pairs that are sound"
     assert path.read_bytes() == whole and run.digest == pairs.digest
     assert [*damages(run)] == []

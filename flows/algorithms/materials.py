@@ -1,0 +1,39 @@
+"""What the algorithms start from: captioned pictures, a teacher, a small CLIP."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from flows.algorithms.algorithm import Do, Handle
+from tasks.sections import Coco, Recipe, TeacherSource, TrainClip, TrainTeacher, World
+
+
+class Materials(Recipe):
+    """The sections that say where they come from."""
+
+    world: World | None = Field(
+        default=World(), description="the miniature world; null when coco.path names a data set"
+    )
+    teacher: TeacherSource = Field(default=TeacherSource(), description=TeacherSource.__doc__)
+    train_teacher: TrainTeacher | None = Field(
+        default=None, description="set to train the teacher instead of loading one"
+    )
+    train_clip: TrainClip | None = Field(default=None, description="set to train the small CLIP instead of loading one")
+    coco: Coco = Field(default=Coco(), description=Coco.__doc__)
+
+    @model_validator(mode="after")
+    def _has_pictures(self) -> Materials:
+        if self.world is None and self.coco.path is None:
+            raise ValueError("without `world` the evaluation needs `coco.path`, a folder in the MS COCO layout")
+        return self
+
+
+def materials(recipe: Materials, do: Do[Handle]) -> tuple[Handle, Handle, Handle]:
+    """The captioned images, the teacher and the small CLIP: made here if the recipe says so, else given."""
+    coco = do("world", recipe.world) if recipe.world else do.given("coco", recipe.coco.path or "")
+    if recipe.train_teacher:
+        teacher = do("teacher", recipe.train_teacher, world=coco)
+    else:
+        teacher = do.given("model", recipe.teacher.path)
+    clip = do("clip", recipe.train_clip, world=coco) if recipe.train_clip else do.given("clip", "mini")
+    return coco, teacher, clip

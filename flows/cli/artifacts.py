@@ -1,0 +1,280 @@
+"""`instaflow artifacts`: what is in a store, whether it is whole, where it came from, what may go."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.table import Column, Table
+from rich.tree import Tree
+
+from flows.cli.options import DEFAULT_STORE, StoreUrl
+from flows.run import terminal
+from infra.artifact import MANIFEST, Artifact
+from infra.errors import UserError
+from infra.store import Store, StoreError, open_store
+from infra.upkeep.inventory import entries, find, inputs_of, pin, pinned, unpin, wanted_by
+from infra.words import duration, size
+
+artifacts = typer.Typer(help="Artifacts in a store: list, check, trace, copy, sweep.", no_args_is_help=True)
+
+Ref = Annotated[
+    str, typer.Argument(metavar="ID", help="stage/fingerprint or the fingerprint; their first digits will do")
+]
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _say(text: object) -> None:
+    terminal.results().print(text, soft_wrap=isinstance(text, str))
+
+
+@artifacts.command()
+def ls(
+    store: StoreUrl = DEFAULT_STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="print a JSON list for machines")] = False,
+) -> None:
+    """List every artifact: rows, size, when it was finished, and who wants it kept."""
+    where = open_store(store)
+    lines = [*_lines(where)]
+    if as_json:
+        print(json.dumps(lines, indent=2))
+        return
+    table = Table("artifact", "rows", "size", "finished", "wanted by", box=None, pad_edge=False)
+    for line in lines:
+        rows, count = line["rows"], line["bytes"]
+        table.add_row(
+            str(line["artifact"]),
+            f"{rows:,}" if isinstance(rows, int) else "",
+            size(count) if isinstance(count, int) else "",
+            str(line["problem"] or line["finished_at"] or "unfinished")[:19],
+            ", ".join([*line["recipes"], *(["pinned"] if line["pinned"] else [])]),  # type: ignore[misc]
+        )
+    _say(table if lines else f"no artifacts in {where.url} yet")
+
+
+def _lines(store: Store) -> Iterator[dict[str, object]]:
+    wanted, pins = wanted_by(store), pinned(store)
+    for entry in entries(store):
+        manifest = entry.artifact.manifest if entry.artifact else None
+        yield {
+            "artifact": entry.base,
+            "digest": manifest.digest if manifest else None,
+            "rows": manifest.rows if manifest else None,
+            "bytes": sum(file.bytes for file in manifest.files) if manifest else None,
+            "seconds": manifest.seconds if manifest else None,
+            "finished_at": manifest.finished_at if manifest else None,
+            "recipes": wanted.get(entry.base, []),
+            "pinned": entry.base in pins,
+            "problem": "damaged manifest" if entry.problem else None,
+        }
+
+
+@artifacts.command()
+def show(
+    ref: Ref,
+    store: StoreUrl = DEFAULT_STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="print the manifest as it is")] = False,
+) -> None:
+    """Show one artifact: what it is, what it was made from and with, its files."""
+    artifact = find(open_store(store), ref)
+    if as_json:
+        print(artifact.store.read(f"{artifact.base}/{MANIFEST}").decode(), end="")
+        return
+    manifest = artifact.manifest
+    facts = {
+        "artifact": artifact.uri,
+        "digest": manifest.digest,
+        "finished": f"{manifest.finished_at[:19]}, {duration(manifest.seconds)} of work",
+        "rows": f"{manifest.rows:,}",
+        "config": json.dumps(manifest.config),
+        "metrics": json.dumps(manifest.metrics),
+        **{f"input {one.role}": f"{one.uri} ({one.digest[:12]})" for one in manifest.inputs},
+        "made with": ", ".join(f"{name} {version}" for name, version in manifest.environment.items()),
+    }
+    table = Table(Column(), Column(overflow="fold"), show_header=False, box=None, pad_edge=False)
+    for name, value in facts.items():
+        table.add_row(name, value)
+    _say(table)
+    files = Table("file", "size", "rows", "sha256", box=None, pad_edge=False)
+    for file in manifest.files:
+        files.add_row(file.path, size(file.bytes), "" if file.rows is None else f"{file.rows:,}", file.sha256[:12])
+    _say(files)
+
+
+@artifacts.command()
+def verify(
+    ref: Annotated[str | None, typer.Argument(metavar="[ID]", help="one artifact; all of them if left out")] = None,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Read every byte again. What is damaged is named and marked, so that the next run redoes it, and only that."""
+    from infra.upkeep.verify import damages, mark
+
+    where = open_store(store)
+    bad = 0
+    for artifact in _chosen(where, ref):
+        if artifact is None:
+            bad += 1
+            continue
+        total = sum(file.bytes for file in artifact.manifest.files)
+        with _counted(f"verify {artifact.base}", total) as seen:
+            found = [*damages(artifact, seen)]
+        for damage in found:
+            _say(f"{artifact.base}/{damage.path}: {damage.problem}")
+        bad += len(found)
+        _mark(artifact, lambda one=artifact, what=found: mark(one, what), bool(found))  # type: ignore[misc]
+    if bad:
+        raise typer.Exit(1)
+    _say("every file is what its manifest says")
+
+
+def _chosen(store: Store, ref: str | None) -> Iterator[Artifact | None]:
+    if ref is not None:
+        yield find(store, ref)
+        return
+    for entry in entries(store):
+        if entry.problem:
+            _say(entry.problem)
+            yield None
+        elif entry.artifact:
+            yield entry.artifact
+
+
+def _mark(artifact: Artifact, mark: Callable[[], list[str]], damaged: bool) -> None:
+    try:
+        units = mark()
+    except StoreError as error:
+        if damaged:  # a store that may only be read can be checked all the same
+            _say(f"{artifact.base}: cannot be marked to be redone: {error}")
+        return
+    if damaged:
+        what = f"unit{'s' if len(units) > 1 else ''} {', '.join(units)}" if units else "the damaged part"
+        _say(f"{artifact.base}: marked. Run its recipe again: only {what} will be redone.")
+
+
+@artifacts.command()
+def urls(
+    ref: Ref,
+    store: StoreUrl = DEFAULT_STORE,
+    glob: Annotated[str, typer.Option(help="which files, by logical name")] = "*.tar",
+) -> None:
+    """Print where the shards are, one a line, for any WebDataset reader."""
+    artifact = find(open_store(store), ref)
+    found = artifact.files(glob)
+    if not found:
+        names = ", ".join(file.name for file in artifact.manifest.files[:5])
+        raise UserError(f"artifact {artifact.base}: no file is named {glob}; it has {names}. Choose with --glob.")
+    for file in found:
+        path = f"{artifact.base}/{file.path}"
+        print(artifact.store.local_path(path) or f"{artifact.store.url}/{path}")
+
+
+@artifacts.command()
+def lineage(ref: Ref, store: StoreUrl = DEFAULT_STORE) -> None:
+    """Draw what an artifact was made from, down to the prompts and the teacher."""
+    artifact = find(open_store(store), ref)
+    tree = Tree(_label(artifact))
+    _grow(tree, artifact, {artifact.base})
+    _say(tree)
+
+
+def _grow(tree: Tree, artifact: Artifact, drawn: set[str]) -> None:
+    for record, source in inputs_of(artifact):
+        if source is None:
+            tree.add(f"{record.role}: {record.uri} ({record.digest[:12]})")
+            continue
+        redone = "" if source.digest == record.digest else f", redone since; it was {record.digest[:12]}"
+        if source.base in drawn:
+            tree.add(f"{record.role}: {source.base} (above){redone}")
+            continue
+        drawn.add(source.base)
+        _grow(tree.add(f"{record.role}: {_label(source)}{redone}"), source, drawn)
+
+
+def _label(artifact: Artifact) -> str:
+    return f"{artifact.base} ({artifact.digest[:12]}, {artifact.manifest.rows:,} rows)"
+
+
+@artifacts.command(name="pin")
+def pin_(
+    ref: Ref,
+    store: StoreUrl = DEFAULT_STORE,
+    note: Annotated[str, typer.Option(help="why")] = "",
+) -> None:
+    """Keep an artifact and all it was made from, whatever the recipes do."""
+    artifact = find(open_store(store), ref)
+    pin(artifact.store, artifact, note)
+    _say(f"{artifact.base} is pinned")
+
+
+@artifacts.command(name="unpin")
+def unpin_(ref: Ref, store: StoreUrl = DEFAULT_STORE) -> None:
+    """Take the pin of an artifact away."""
+    artifact = find(open_store(store), ref)
+    _say(f"{artifact.base} {'is not pinned any more' if unpin(artifact.store, artifact) else 'was not pinned'}")
+
+
+@artifacts.command()
+def gc(
+    store: StoreUrl = DEFAULT_STORE,
+    grace: Annotated[str, typer.Option(help="keep what is younger: 7d, 12h, 30m")] = "7d",
+    delete: Annotated[bool, typer.Option("--delete", help="remove it; otherwise it is only listed")] = False,
+) -> None:
+    """List what no recipe's last run, no pin and no recent run needs; with --delete, remove it."""
+    from infra.upkeep.sweep import garbage, sweep
+
+    where = open_store(store)
+    found = garbage(where, datetime.now(UTC) - _span(grace))
+    for one in found:
+        _say(f"{one.what}: {one.reason}{f', {size(one.bytes)}' if one.bytes else ''}")
+    total = f"{len(found)} thing{'' if len(found) == 1 else 's'}, {size(sum(one.bytes for one in found))}"
+    if not found:
+        _say("nothing to remove")
+    elif delete:
+        sweep(where, found)
+        _say(f"removed {total}")
+    else:
+        _say(f"would remove {total}; say --delete to do it")
+
+
+def _span(text: str) -> timedelta:
+    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
+    if match is None:
+        raise UserError(f"--grace {text}: expected a number and s, m, h or d, for instance 7d or 12h.")
+    return timedelta(seconds=int(match[1]) * _UNITS_S[match[2]])
+
+
+@artifacts.command()
+def cp(
+    ref: Ref,
+    target: Annotated[str, typer.Argument(metavar="STORE", help="a folder or any fsspec URL")],
+    store: StoreUrl = DEFAULT_STORE,
+    alone: Annotated[bool, typer.Option("--alone", help="without what it was made from")] = False,
+) -> None:
+    """Copy an artifact, with all it was made from, to another store. Repeat the command to go on with a copy."""
+    from infra.upkeep.transfer import copy, with_inputs
+
+    artifact, there = find(open_store(store), ref), open_store(target)
+    for one in [artifact] if alone else with_inputs(artifact):
+        total = sum(file.bytes for file in one.manifest.files)
+        with _counted(f"cp {one.base}", total) as copied:
+            is_new = copy(one, there, copied)
+        _say(f"{there.url}/{one.base}{'' if is_new else ' (was there)'}")
+
+
+@contextmanager
+def _counted(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows a progress of bytes, told piece by piece."""
+    with terminal.shown(label) as progress:
+        count = 0
+
+        def advance(more: int) -> None:
+            nonlocal count
+            count += more
+            progress(count, total, "bytes")
+
+        yield advance

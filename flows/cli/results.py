@@ -1,0 +1,111 @@
+"""What leaves the store: the report's files, a model, a model by its everyday name."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.algorithms.chain import Chain, Given
+from flows.run.sources import given
+from infra.artifact import Artifact, Source
+from infra.artifact.manifest import Manifest
+from infra.errors import UserError
+from infra.store import Store
+from infra.upkeep.runs import read_ref
+from tasks.stages import STAGES
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_REPORT = {"report": ("report.html", "contact_sheet.png"), "evaluate": ("metrics.json", "metrics.parquet")}
+
+
+def copy_report(store: Store, recipe_name: str, out: Path) -> Path:
+    """Put report.html, contact_sheet.png, metrics.json and metrics.parquet of the last run into `out`.
+
+    Returns the path of report.html. Raises UserError when the recipe has not been run to its end here.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for stage_id, names in _REPORT.items():
+            artifact = last_artifact(store, recipe_name, stage_id)
+            for name in names:
+                if artifact.files(name):
+                    shutil.copyfile(artifact.fetch(name), out / name)
+    except OSError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"--out {out}: cannot write here: {error.strerror}. Name a folder you may write to.") from error
+    return out / "report.html"
+
+
+def report_file(store: Store, recipe_name: str) -> str:
+    """Where the report of the last run is: a path in a local store, a URI elsewhere."""
+    artifact = last_artifact(store, recipe_name, "report")
+    path = f"{artifact.base}/{artifact.files('report.html')[0].path}"
+    return str(store.local_path(path) or f"{store.url}/{path}")
+
+
+def last_artifact(store: Store, recipe_name: str, stage_id: str) -> Artifact:
+    """What the stage made in the recipe's last run in this store. Raises UserError when there was none."""
+    ref = read_ref(store, recipe_name, stage_id)
+    if ref is None:
+        raise UserError(
+            f"store {store.url}: recipe {recipe_name} has no {stage_id} here."
+            f" Run it first (instaflow run {recipe_name} --store {store.url}) or name another store."
+        )
+    return Artifact.find(store, ref.artifact)
+
+
+def export_tree(artifact: Artifact, folder: Path) -> None:
+    """Copy the artifact's file tree to `folder`: a model lies there as `from_pretrained` wants it.
+
+    Raises UserError when the folder is not empty or the artifact holds no tree.
+    """
+    tree = STAGES[artifact.stage].tree if artifact.stage in STAGES else None
+    if tree is None:
+        others = ", ".join(stage.name for stage in STAGES.values() if stage.tree == "model")
+        raise UserError(f"artifact {artifact.uri}: holds no folder to export; a {others} does.")
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder}: is not empty. Name a new folder, so that nothing of yours is replaced.")
+    shutil.copytree(artifact.folder(tree), folder, dirs_exist_ok=True)
+
+
+def model_source(store: Store, model: str, chain: Chain) -> Source:
+    """What `model` names: a folder, an artifact, or one of the algorithm's roles (student, ...) in the last run."""
+    source = chain.model(model)
+    if isinstance(source, Given):
+        return given(source.tree, source.path)
+    if source is not None:
+        return last_artifact(store, chain.recipe.name, source)
+    if Path(model).expanduser().joinpath("model_index.json").is_file():
+        return given("model", model)
+    return Artifact.find(store, model)
+
+
+def save_picture(picture: Image, out: Path) -> None:
+    """Write a PNG (or what the suffix says). Raises UserError when that cannot be."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(out)
+    except (OSError, ValueError) as error:  # ValueError: a suffix that is no picture's
+        raise UserError(f"--out {out}: cannot write the picture: {error}. Name a .png you may write.") from error
+
+
+def embed(artifacts: Mapping[str, Artifact], weights: Path) -> Path:
+    """Replace the folders named in `weights`, each with its manifest beside it. Returns `weights`."""
+    for name, artifact in artifacts.items():
+        shutil.rmtree(weights / name, ignore_errors=True)
+        export_tree(artifact, weights / name)
+        (weights / f"{name}.manifest.json").write_bytes(_anonymous(artifact.manifest).to_bytes())
+    return weights
+
+
+def _anonymous(manifest: Manifest) -> Manifest:
+    """The manifest for a folder that is given away: without host, platform and the store's address."""
+    inputs = [record.model_copy(update={"uri": "/".join(record.uri.split("/")[-2:])}) for record in manifest.inputs]
+    private = ("host", "platform")
+    environment = {name: value for name, value in manifest.environment.items() if name not in private}
+    return manifest.model_copy(update={"inputs": inputs, "environment": environment})

@@ -1,0 +1,1 @@
+"""Running a chain: plan, selection, one stage under Prefect, what is shown and recorded."""

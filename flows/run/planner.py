@@ -1,0 +1,197 @@
+"""What a run would do and why, told from manifests and the last run's references alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from pydantic import JsonValue
+
+from flows.algorithms.chain import Chain
+from flows.run import sources
+from flows.run.expectation import done, expected
+from infra.artifact import Artifact, ArtifactMissing, Draft, Source
+from infra.artifact.fingerprint import SHORT
+from infra.artifact.manifest import Manifest
+from infra.artifact.redo import why_redo
+from infra.errors import UserError
+from infra.recipe import Section
+from infra.store import Store, StoreError
+from infra.upkeep.runs import Ref, changed_fields, read_ref
+from tasks.stage import find_cached, named_files, stage_fingerprint
+from tasks.stages import Extent, Stage, stage_of
+
+_LOOK_AT = 8  # earlier artifacts of a stage to take an expectation from, where the recipe has none of its own
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One line of a plan. `fingerprint` is None while it depends on a stage that has yet to run.
+
+    `done` of `total` units or steps are there. The expectations are None where no earlier run allows one: the time
+    still to go, and the size of the artifact when it is finished.
+    """
+
+    id: str
+    stage: str
+    state: Literal["cached", "resume", "run"]
+    reason: str
+    done: int
+    total: int
+    unit: str
+    fingerprint: str | None = None
+    artifact: str | None = None
+    expected_seconds: float | None = None
+    expected_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Stands for an artifact that does not exist yet."""
+
+    stage_id: str
+
+
+Handle = Source | Pending
+
+
+def plan(chain: Chain, store: Store) -> list[Planned]:
+    """Every stage in the order it would run. Raises UserError for inputs that are not there."""
+    planner = Planner(store, chain.recipe.name)
+    chain.replay(planner)
+    return planner.stages
+
+
+@dataclass
+class Planner:
+    """The algorithm's `Do` that does nothing and notes what would be done."""
+
+    store: Store
+    recipe: str
+    stages: list[Planned] = field(default_factory=list)
+
+    def given(self, tree: str, path: str) -> Handle:
+        """A folder that lies ready."""
+        return sources.given(tree, path)
+
+    def __call__(self, stage_id: str, config: Section, /, **inputs: Handle | None) -> Handle:
+        stage = stage_of(stage_id)
+        named_files(config)  # raises now for a missing file, also where the stage waits for days of others
+        pending = {role: handle for role, handle in inputs.items() if isinstance(handle, Pending)}
+        ready = {role: one for role, one in inputs.items() if one is not None and not isinstance(one, Pending)}
+        reasons = self._changes(stage_id, config, ready, pending)
+        work = stage.extent(config, ready.keys() | pending.keys())
+        if pending:
+            waits = f"waits for {', '.join(handle.stage_id for handle in pending.values())}"
+            line = Planned(stage_id, stage.name, "run", "; ".join([*reasons, waits]), 0, work.total, work.unit)
+            self.stages.append(self._with_expectation(line, config, work))
+            return Pending(stage_id)
+        return self._decided(stage_id, stage, config, ready, reasons, work)
+
+    def _decided(
+        self,
+        stage_id: str,
+        stage: Stage,
+        config: Section,
+        inputs: Mapping[str, Source],
+        reasons: list[str],
+        work: Extent,
+    ) -> Handle:
+        """The line of a stage all of whose inputs are there."""
+        identity = stage_fingerprint(stage, config, inputs)
+        cached = find_cached(stage, config, inputs, self.store)
+        if cached is not None:
+            reason = "; ".join([*reasons, "made before"]) if reasons else "nothing changed"
+            count = (work.total, work.total, work.unit)
+            self.stages.append(Planned(stage_id, stage.name, "cached", reason, *count, identity, cached.uri))
+            return cached
+        there = done(Draft(self.store, stage.name, identity), work)
+        reason = "; ".join(reasons or [self._gone(stage_id, stage, identity)])
+        state: Literal["resume", "run"] = "resume" if there else "run"
+        line = Planned(stage_id, stage.name, state, reason, there, work.total, work.unit, identity)
+        self.stages.append(self._with_expectation(line, config, work))
+        return Pending(stage_id)
+
+    def _with_expectation(self, line: Planned, config: Section, work: Extent) -> Planned:
+        earlier = self._earlier(line.id, line.stage, config)
+        found = expected(work, earlier) if earlier else None
+        if found is None:
+            return line
+        left = 1 - line.done / line.total
+        return replace(line, expected_seconds=found.seconds * left, expected_bytes=found.bytes)
+
+    def _earlier(self, stage_id: str, stage: str, config: Section) -> Manifest | None:
+        """What the recipe's last run made of the stage, or else the one most like it in this store."""
+        last = read_ref(self.store, self.recipe, stage_id)
+        if last and (own := _manifest(self.store, last.artifact)):
+            return own
+        found = [_manifest(self.store, f"{stage}/{name}") for name in self.store.folders(stage)[:_LOOK_AT]]
+        fields = config.model_dump(mode="json").items()
+
+        def likeness(one: Manifest) -> tuple[int, str]:
+            return sum(one.config.get(name) == value for name, value in fields), one.finished_at
+
+        return max(filter(None, found), key=likeness, default=None)
+
+    def _changes(
+        self, stage_id: str, config: Section, ready: Mapping[str, Source], pending: Mapping[str, Pending]
+    ) -> list[str]:
+        """What differs from the recipe's last run, as far as it is known."""
+        last = read_ref(self.store, self.recipe, stage_id)
+        if last is None:
+            return ["first run of this recipe"]
+        fields = changed_fields(_keyed(last.config), _keyed(config.identity()))
+        digests = {role: source.digest for role, source in {**ready, **named_files(config)}.items()}
+        return [
+            *(f"{name}: {_shown(before)} -> {_shown(after)}" for name, before, after in fields),
+            *_changed_inputs(last, digests, pending),
+        ]
+
+    def _gone(self, stage_id: str, stage: Stage, identity: str) -> str:
+        try:
+            return why_redo(Artifact.open(self.store, stage.name, identity)) or "another run has just finished it"
+        except ArtifactMissing:
+            pass
+        last = read_ref(self.store, self.recipe, stage_id)
+        same = last is not None and last.artifact.endswith(identity[:SHORT])
+        return "its artifact is gone from the store" if same else "the stage has a new version"
+
+
+def _changed_inputs(last: Ref, digests: Mapping[str, str], pending: Mapping[str, Pending]) -> Iterator[str]:
+    for role in sorted({*last.inputs, *digests} - {*pending}):
+        before, after = last.inputs.get(role), digests.get(role)
+        if before != after:
+            yield f"input {role}: {_short(before)} -> {_short(after)}"
+
+
+def _manifest(store: Store, base: str) -> Manifest | None:
+    stage, _, name = base.partition("/")
+    try:
+        return Artifact.open(store, stage, name).manifest
+    except StoreError:
+        raise
+    except UserError:  # not finished, or damaged: it says nothing
+        return None
+
+
+def _keyed(value: JsonValue | Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """A configuration with its lists of sections as mappings, so that they are compared item by item."""
+    assert isinstance(value, Mapping)
+    return {name: _keyed_item(item) for name, item in value.items()}
+
+
+def _keyed_item(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return _keyed(value)
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return {str(position): _keyed_item(item) for position, item in enumerate(value)}
+    return value
+
+
+def _shown(value: JsonValue) -> str:
+    return "nothing" if value is None else str(value)
+
+
+def _short(digest: str | None) -> str:
+    return digest[:12] if digest else "nothing"

@@ -1,0 +1,112 @@
+"""One stage under Prefect: cached or done, shown, mirrored; and the flow that it is, made from its declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from inspect import Parameter, Signature
+
+from prefect import Flow, flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.run import terminal
+from flows.run.sources import open_input
+from flows.run.watch import Watch, watch_of
+from flows.server.mirror import mirrored
+from flows.server.records import expect_task_run
+from infra.artifact import Artifact, Source
+from infra.recipe import Section
+from infra.stopping import attended
+from infra.store import Store, open_store
+from infra.upkeep.runs import BEAT_S
+from tasks.progress import Progress
+from tasks.sections import Performance
+from tasks.stage import find_cached, run_stage
+from tasks.stages import STAGES, Stage, stage_of
+
+Result = State[str] | str
+DOOR = "flows.stage_flows"
+"""The module in which `prefect.yaml` finds the flows."""
+
+
+def stage_flow(stage: Stage) -> Flow[..., Result]:
+    """The stage as a Prefect flow that can be deployed alone; its parameters are the form of Prefect's pages."""
+
+    def body(
+        config: Section, inputs: dict[str, str], store: str, performance: Performance, name: str
+    ) -> State[str] | str:
+        return run(name, config, inputs, store, performance)
+
+    _present(body, stage)
+    return flow(name=stage.name, flow_run_name="{name}", persist_result=False)(body)
+
+
+def _present(body: Callable[..., Result], stage: Stage) -> None:
+    """What Prefect reads off a function: name, place, description, typed parameters."""
+    defaults = {"performance": Performance(), "name": stage.name}
+    types = {"config": stage.section, "inputs": dict[str, str], "store": str, "performance": Performance, "name": str}
+    parameters = [
+        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=defaults.get(name, Parameter.empty), annotation=kind)
+        for name, kind in types.items()
+    ]
+    body.__name__ = body.__qualname__ = stage.name
+    body.__module__ = DOOR
+    body.__doc__ = f"{stage.does}. Inputs: {', '.join(stage.inputs) or 'none'}."
+    body.__annotations__ = {**types, "return": Result}
+    body.__signature__ = Signature(parameters, return_annotation=Result)  # type: ignore[attr-defined]
+
+
+def run(stage_id: str, config: Section, inputs: dict[str, str], store_url: str, performance: Performance) -> Result:
+    """The URI of the stage's artifact; the state `Cached` around it if it had been made before."""
+    stage, store = stage_of(stage_id), open_store(store_url)
+    cached = find_cached(stage, config, _sources(stage, inputs, store), store)
+    if cached is not None:
+        with mirrored(stage_id) as mirror:
+            mirror.finished(cached, cached=True)
+        return Completed(name="Cached", message=cached.uri, data=cached.uri)
+    return work.with_options(name=stage.name)(stage_id, config, inputs, store_url, performance)
+
+
+# No cache of Prefect's: it takes an outage of its store for a miss. One task run for all units: a thousand of
+# them lock SQLite.
+@task(cache_policy=NO_CACHE, persist_result=False)
+def work(stage_id: str, config: Section, inputs: dict[str, str], store_url: str, performance: Performance) -> str:
+    """Do the stage; the URI of its artifact."""
+    expect_task_run()
+    stage, store = stage_of(stage_id), open_store(store_url)
+    sources = _sources(stage, inputs, store)
+    watch = watch_of(stage.extent(config, sources))
+    with mirrored(stage_id) as mirror, _everywhere(stage_id, mirror.progress, watch) as progress:
+
+        def done() -> Artifact:
+            return run_stage(stage, config, sources, store, performance, progress)
+
+        artifact = attended(done, watch.beat, BEAT_S, on_stop=lambda: _say_stopping(stage_id))
+        mirror.finished(artifact, cached=False)
+    return artifact.uri
+
+
+def _sources(stage: Stage, inputs: dict[str, str], store: Store) -> dict[str, Source]:
+    return {role: open_input(store, stage.inputs.get(role, "model"), uri) for role, uri in inputs.items()}
+
+
+@contextmanager
+def _everywhere(stage_id: str, mirror: Progress, watch: Watch) -> Iterator[Progress]:
+    """A Progress shown on the terminal and in Prefect, and watched."""
+    with terminal.shown(stage_id) as screen:
+
+        def progress(done: int, total: int, unit: str) -> None:
+            watch(done, total, unit)
+            screen(done, total, unit)
+            mirror(done, total, unit)
+
+        yield progress
+
+
+def _say_stopping(stage_id: str) -> None:
+    terminal.console().print(f"{stage_id}: stopping when the step under way is done and saved; again to stop at once")
+
+
+STAGE_FLOWS: dict[str, Flow[..., Result]] = {name: stage_flow(stage) for name, stage in STAGES.items()}

@@ -1,0 +1,93 @@
+"""What a run knows of its stage under way: how much it has done, how fast, in how much memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.stages import Extent
+
+DEVICES = 1
+"""Every stage computes on one device."""
+
+_KIBI = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
+
+
+@dataclass
+class Watch:
+    """Watches one stage; `beat` is called every half minute while it works. A Progress."""
+
+    extent: Extent
+    beat: Callable[[], object]
+    clock: Callable[[], float] = time.monotonic
+    unit: str | None = None
+    units: int = 0
+    samples: int = 0
+    working_s: float = 0.0
+    started_s: float = field(init=False)
+    _last: tuple[int, float] | None = None
+
+    def __post_init__(self) -> None:
+        self.started_s = self.clock()
+        if cuda := _cuda():
+            cuda.reset_peak_memory_stats()
+
+    def __call__(self, done: int, total: int, unit: str) -> None:
+        """Count what was done since the last report: a stage's first one only says what was there before."""
+        now_s = self.clock()
+        if self._last is not None and unit == self.unit and done > self._last[0]:
+            before, since_s = self._last
+            self.units += done - before
+            self.samples += self.extent.samples_between(before, done)
+            self.working_s += now_s - since_s
+        self.unit, self._last = unit, (done, now_s)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the stage began."""
+        return self.clock() - self.started_s
+
+    def measured(self) -> dict[str, float | int | str | None]:
+        """The measured fields of a StageRun, so far."""
+        seconds, cuda = self.seconds, _cuda()
+        allocated = cuda.max_memory_allocated() if cuda else 0
+        return {
+            "seconds": seconds,
+            "device": cuda.get_device_name() if allocated else "CPU",
+            "device_seconds": seconds * DEVICES,
+            "unit": self.unit,
+            "units": self.units if self.unit else None,
+            "samples_per_second": self.samples / self.working_s if self.working_s > 0 else None,
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBI,
+            "peak_device_memory_bytes": allocated if cuda else None,
+        }
+
+
+_current: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+@contextmanager
+def watching(watch: Watch) -> Iterator[Watch]:
+    """The stage flow called in this block is watched."""
+    token = _current.set(watch)
+    try:
+        yield watch
+    finally:
+        _current.reset(token)
+
+
+def watch_of(extent: Extent) -> Watch:
+    """The watch of the stage flow that asks; one that nobody looks at when the flow was started by itself."""
+    return _current.get() or Watch(extent, lambda: None)
+
+
+def _cuda() -> Any:
+    """The module torch.cuda if torch was imported and there is a GPU; a cached stage imports nothing."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_available() else None

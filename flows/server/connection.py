@@ -1,0 +1,84 @@
+"""Which Prefect API a command speaks to."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    get_current_settings,
+    temporary_settings,
+)
+
+from flows.server.local import Endpoint, local_server, standing_server
+from flows.server.records import flush
+from infra.errors import UserError
+
+
+@contextmanager
+def connected(meanwhile: Callable[[], object] = lambda: None) -> Iterator[str]:
+    """The API's URL while the block may run flows: the configured, the standing or a new local server's.
+
+    Leaves when the server has every record. Raises UserError when the configured API cannot be reached. `meanwhile` is
+    called in the seconds that a server takes to start.
+    """
+    configured = get_current_settings().api.url
+    standing = None if configured else standing_server()
+    if configured is not None:
+        _require(configured)
+        yield from _flushed(configured)
+    elif standing is not None:
+        with _speaking_to(standing):
+            yield from _flushed(standing.url)
+    else:
+        with local_server(meanwhile=meanwhile) as endpoint, _speaking_to(endpoint):
+            yield from _flushed(endpoint.url)
+
+
+def _flushed(url: str) -> Iterator[str]:
+    try:
+        yield url
+    finally:
+        flush()
+
+
+def _require(url: str) -> None:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=10).close()
+    except OSError as error:
+        raise UserError(
+            f"PREFECT_API_URL {url}: no server answers there: {error}. Start it, or unset PREFECT_API_URL"
+            " (and the active Prefect profile's) to have a local one started."
+        ) from error
+
+
+@contextmanager
+def _speaking_to(endpoint: Endpoint) -> Iterator[None]:
+    """This process and its children speak to `endpoint`."""
+    settings = {
+        PREFECT_API_URL: endpoint.url,
+        PREFECT_API_AUTH_STRING: endpoint.auth,
+        # Leaving a flow waits a second for its heartbeat, for which nobody listens on this machine.
+        "flows.heartbeat_frequency": None,
+    }
+    with _environment(endpoint.environment()), temporary_settings(settings):
+        yield
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            del os.environ[name]
+        os.environ.update({name: value for name, value in before.items() if value is not None})

@@ -1,0 +1,189 @@
+"""The Prefect server of a machine that has none: a real one on SQLite, on loopback, behind a password.
+
+Real, because the ephemeral server of Prefect 3.8 loses task-run records at exit. Its database outlives it:
+`instaflow server` opens the same records later.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from infra.errors import UserError
+
+_START_WITHIN_S = 120.0  # the first start migrates the database: 14 s on two idle cores
+_STOP_WITHIN_S = 15.0
+_ATTEMPTS = 3  # another process may take the free port between our look and the server's
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A Prefect API and what opens it, "user:password" or nothing."""
+
+    url: str
+    auth: str | None = None
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a process that talks to it."""
+        found = {"PREFECT_API_URL": self.url}
+        return found | ({"PREFECT_API_AUTH_STRING": self.auth} if self.auth else {})
+
+    def is_up(self) -> bool:
+        """Whether the server answers."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def state_folder() -> Path:
+    """Where the database lives: $PREFECT_HOME, else ~/.instaflow."""
+    named = os.environ.get("PREFECT_HOME")
+    return Path(named).expanduser() if named else Path.home() / ".instaflow"
+
+
+def standing_server() -> Endpoint | None:
+    """The server that `instaflow server` holds open on this machine, if it is up."""
+    try:
+        endpoint = Endpoint(**json.loads(_door(state_folder()).read_text()))
+    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        return None
+    return endpoint if endpoint.is_up() else None
+
+
+@contextmanager
+def local_server(
+    port: int = 0, *, with_ui: bool = False, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[Endpoint]:
+    """A server for as long as the block runs; port 0 is a free one. Raises UserError if it does not start.
+
+    `meanwhile` is called in the seconds that it takes to start.
+    """
+    folder = state_folder()
+    process, endpoint = _start(folder, port, with_ui, meanwhile)
+    try:
+        yield endpoint
+    finally:
+        _stop(process)
+
+
+@contextmanager
+def open_door(endpoint: Endpoint) -> Iterator[Path]:
+    """Lets other runs of this user find the server: a file only they can read, gone with the block."""
+    door = _door(state_folder())
+    door.unlink(missing_ok=True)
+    with os.fdopen(os.open(door, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(asdict(endpoint), file)
+    try:
+        yield door
+    finally:
+        door.unlink(missing_ok=True)
+
+
+def _door(folder: Path) -> Path:
+    return folder / "server.json"
+
+
+def _start(
+    folder: Path, port: int, with_ui: bool, meanwhile: Callable[[], object]
+) -> tuple[subprocess.Popen[bytes], Endpoint]:
+    auth = f"instaflow:{secrets.token_urlsafe(24)}"
+    with _alone(folder):
+        for _ in range(_ATTEMPTS):
+            endpoint = Endpoint(f"http://127.0.0.1:{port or _free_port()}/api", auth)
+            process = _launch(folder, endpoint, with_ui)
+            try:
+                meanwhile()
+                if _wait_until_up(process, endpoint):
+                    return process, endpoint
+            except BaseException:
+                _stop(process)
+                raise
+            _stop(process)
+    tail = "\n".join((folder / "server.log").read_text(errors="replace").splitlines()[-8:])
+    raise UserError(
+        f"the local Prefect server did not start within {_START_WITHIN_S:.0f} s;"
+        f" the end of {folder / 'server.log'}:\n{tail}\nMend that, or set PREFECT_API_URL to another server."
+    )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One start at a time: two migrations of one database at once break it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / "server.lock").open("w")
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot write here: {error.strerror}. It holds the database of Prefect's records:"
+            " make it writable or set PREFECT_HOME to a folder that is."
+        ) from error
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _launch(folder: Path, endpoint: Endpoint, with_ui: bool) -> subprocess.Popen[bytes]:
+    port = endpoint.url.rpartition(":")[2].removesuffix("/api")
+    server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    quiet = ["--log-level", "WARNING", "--no-scheduler", "--no-late-runs", "--ui" if with_ui else "--no-ui"]
+    with (folder / "server.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.server.guard", *server, *quiet],
+            env=_server_environment(folder, endpoint),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C stops the run; the server has its last records still to write
+        )
+
+
+def _server_environment(folder: Path, endpoint: Endpoint) -> Mapping[str, str]:
+    root = str(Path(__file__).parents[2])
+    path = os.environ.get("PYTHONPATH")
+    return os.environ | {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder.absolute()}/prefect.db",
+        "PREFECT_SERVER_API_AUTH_STRING": endpoint.auth or "",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_API_AUTH_STRING": endpoint.auth or "",
+        "DO_NOT_TRACK": "1",
+        "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], endpoint: Endpoint) -> bool:
+    deadline_s = time.monotonic() + _START_WITHIN_S
+    while process.poll() is None and time.monotonic() < deadline_s:
+        if endpoint.is_up():
+            return process.poll() is None
+        time.sleep(0.05)
+    return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,7 @@
+"""The commit protocol: what an artifact is, how it is made and how it is read."""
+
+from infra.artifact.artifact import MANIFEST, Artifact, ArtifactMissing, base_of
+from infra.artifact.draft import Draft, UnitsMissing
+from infra.artifact.source import Folder, Source
+
+__all__ = ["MANIFEST", "Artifact", "ArtifactMissing", "Draft", "Folder", "Source", "UnitsMissing", "base_of"]

@@ -1,0 +1,246 @@
+"""The commit protocol: blobs under content-hash names, then the unit record, then the manifest.
+
+Readers trust only manifests. A writer killed between any two steps leaves at worst a blob nobody names; two
+writers of the same fingerprint waste time and agree.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import JsonValue, ValidationError
+
+from infra.artifact.artifact import MANIFEST, Artifact, base_of, local_tree
+from infra.artifact.cache import fetch
+from infra.artifact.fingerprint import digest_of_hashes, sha256_file, tree_files
+from infra.artifact.killpoint import reached
+from infra.artifact.manifest import FileRecord, InputRecord, Manifest, Metric, UnitRecord
+from infra.artifact.redo import REDO, why_redo
+from infra.artifact.source import Source
+from infra.environment import environment, utc_now
+from infra.errors import UserError
+from infra.store import Store
+
+_HASH_DIGITS = 12
+_UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_log = logging.getLogger(__name__)
+
+
+class UnitsMissing(UserError):
+    """A unit that was committed is gone: somebody has it redone, or deletes from the store."""
+
+
+class Draft:
+    """An artifact being made: units are committed one by one, `finish` makes it an artifact.
+
+    A context manager: leaving it removes the local work folder, never anything in the store.
+    """
+
+    def __init__(self, store: Store, stage: str, fingerprint: str) -> None:
+        self.store, self.stage, self.fingerprint = store, stage, fingerprint
+        self.base = base_of(stage, fingerprint)
+        self._seen: dict[str, UnitRecord] = {}
+        self._folder: Path | None = None
+        self._clean: weakref.finalize[[str, bool], Draft] | None = None
+
+    @property
+    def workdir(self) -> Path:
+        """A temporary folder on the local disk in which blobs are built."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix=f"instaflow-{self.stage}-"))
+            self._clean = weakref.finalize(self, shutil.rmtree, str(self._folder), True)
+        return self._folder
+
+    def close(self) -> None:
+        """Remove the work folder."""
+        if self._clean is not None:
+            self._clean()
+        self._folder = self._clean = None
+
+    def __enter__(self) -> Draft:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def units(self) -> dict[str, UnitRecord]:
+        """Committed units by id, sorted; one with a blob missing or of another size is left out."""
+        sizes = self.store.sizes(self.base)
+
+        def whole(unit: UnitRecord) -> bool:
+            return all(sizes.get(f"{self.base}/{file.path}") == file.bytes for file in unit.files)
+
+        for name, unit in self._recorded(sizes).items():
+            if not whole(unit):  # another run may have replaced it since: the record is read again
+                self._seen.pop(self._record_of(name), None)
+        return {name: unit for name, unit in self._recorded(sizes).items() if whole(unit)}
+
+    def has(self, unit: str) -> bool:
+        """Whether the unit has been committed by now, by whomever: the store is asked again."""
+        self._seen.pop(self._record_of(unit), None)
+        found = self._read_unit(self._record_of(unit))
+        return found is not None and all(
+            self.store.size(f"{self.base}/{file.path}") == file.bytes for file in found.files
+        )
+
+    def recorded(self) -> dict[str, UnitRecord]:
+        """Units that have a record, by id, sorted, whatever has become of their blobs."""
+        return self._recorded(self.store.list(f"{self.base}/units"))
+
+    def _recorded(self, paths: Iterable[str]) -> dict[str, UnitRecord]:
+        names = [path for path in paths if path.startswith(f"{self.base}/units/") and path.endswith(".json")]
+        found = [unit for path in names if (unit := self._read_unit(path))]
+        return {unit.unit: unit for unit in sorted(found, key=lambda unit: unit.unit)}
+
+    def _record_of(self, unit: str) -> str:
+        return f"{self.base}/units/{unit}.json"
+
+    def _read_unit(self, path: str) -> UnitRecord | None:
+        if path in self._seen:
+            return self._seen[path]
+        try:
+            self._seen[path] = UnitRecord.model_validate_json(self.store.read(path))
+            return self._seen[path]
+        except FileNotFoundError:  # another run of the same fingerprint may be ahead of us
+            return None
+        except ValidationError as error:
+            _log.warning("%s/%s is no unit record, the unit is redone: %s", self.store.url, path, error)
+            return None
+
+    def fetch(self, file: FileRecord) -> Path:
+        """A local, verified copy of a blob that a unit has committed."""
+        return fetch(self.store, self.base, file)
+
+    def folder(self, name: str) -> Path:
+        """The local folder of a tree blob that a unit has committed, every file verified."""
+        files = [file for unit in self.units().values() for file in unit.files]
+        return local_tree(files, name, self.base, self.fetch)
+
+    def commit_unit(
+        self,
+        unit: str,
+        blobs: Mapping[str, Path],
+        *,
+        rows: int = 0,
+        seconds: float = 0.0,
+        metrics: Mapping[str, Metric] | None = None,
+        volatile: Iterable[str] = (),
+        blob_rows: Mapping[str, int] | None = None,
+    ) -> UnitRecord:
+        """Put the blobs (logical name -> local file or folder), then the record that says so.
+
+        `rows` counts samples (summed over the units), `blob_rows` the rows of single blobs and defaults to
+        `rows` for a lone file; blobs named in `volatile` hold timings, outside the digest. Raises StoreError.
+        """
+        assert _UNIT.fullmatch(unit), f"a unit id is letters, digits, dot, dash and underscore: {unit!r}"
+        counts = dict(blob_rows or ({next(iter(blobs)): rows} if len(blobs) == 1 and rows else {}))
+        files: list[FileRecord] = []
+        for name, local in blobs.items():
+            for record, path in _plan(name, local, rows=counts.get(name), volatile=name in set(volatile)):
+                reached(self.stage, "blob", record.name)
+                self.store.upload(path, f"{self.base}/{record.path}")
+                files.append(record)
+        done = UnitRecord(unit=unit, files=files, rows=rows, seconds=seconds, metrics=dict(metrics or {}))
+        reached(self.stage, "unit", unit)
+        where = self._record_of(unit)
+        self.store.write(where, done.to_bytes())
+        self._seen[where] = done
+        reached(self.stage, "unit-done", unit)
+        return done
+
+    def finish(
+        self,
+        units: Collection[str],
+        version: int,
+        config: Mapping[str, JsonValue],
+        inputs: Mapping[str, Source],
+        metrics: Mapping[str, JsonValue],
+        seeds: Mapping[str, int],
+        started_at: str,
+    ) -> Artifact:
+        """Write the manifest over the units with these ids, then drop checkpoints and redo mark.
+
+        What another run of the same fingerprint has finished meanwhile stays, unless it is to be redone. Raises
+        UnitsMissing when not all of them are there, StoreError.
+        """
+        records = self._records(units)
+        finished_at = utc_now()
+        wall = (datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)).total_seconds()
+        manifest = Manifest(
+            schema_version=1,
+            stage=self.stage,
+            version=version,
+            fingerprint=self.fingerprint,
+            config=dict(config),
+            inputs=[InputRecord(role=role, uri=at.uri, digest=at.digest) for role, at in sorted(inputs.items())],
+            files=_merged(file for record in records for file in record.files),
+            rows=sum(record.rows for record in records),
+            metrics=dict(metrics),
+            seeds=dict(seeds),
+            environment=environment(),
+            started_at=started_at,
+            finished_at=finished_at,
+            seconds=max(wall, sum(record.seconds for record in records)),
+        )
+        reached(self.stage, "manifest")
+        made = self._put(manifest)
+        reached(self.stage, "manifest-done")
+        self._clear()
+        return made
+
+    def _records(self, units: Collection[str]) -> list[UnitRecord]:
+        found = self.units()
+        if missing := sorted({*units} - found.keys()):
+            raise UnitsMissing(f"{self.store.url}/{self.base}: not committed any more: {', '.join(missing)}")
+        return [found[unit] for unit in sorted(units)]
+
+    def _clear(self) -> None:
+        """Drop what only an unfinished artifact needs."""
+        for path in [*self.store.list(f"{self.base}/checkpoints"), f"{self.base}/{REDO}"]:
+            self.store.delete(path)
+            reached(self.stage, "deleted", path.removeprefix(f"{self.base}/"))
+        self.close()
+
+    def _put(self, manifest: Manifest) -> Artifact:
+        """Write the manifest unless another run has finished a sound artifact first: then that is the result."""
+        path = f"{self.base}/{MANIFEST}"
+        made = Artifact(self.store, self.base, manifest)
+        if self.store.create(path, manifest.to_bytes()):
+            return made
+        first = Artifact.open(self.store, self.stage, self.fingerprint)
+        if why_redo(first) is not None:
+            self.store.write(path, manifest.to_bytes())
+            return made
+        if first.digest != made.digest:
+            _log.warning("%s: another run was first, with other bytes; its result is kept", first.uri)
+        return first
+
+
+def _plan(name: str, local: Path, *, rows: int | None, volatile: bool) -> list[tuple[FileRecord, Path]]:
+    """The records of one blob beside the local files they describe."""
+
+    def record(path: str, file: Path, sha256: str) -> FileRecord:
+        return FileRecord(path=path, sha256=sha256, bytes=file.stat().st_size, rows=rows, volatile=volatile)
+
+    if local.is_dir():
+        files = tree_files(local)
+        hashes = {relative: sha256_file(file) for relative, file in files.items()}
+        root = f"data/{name}-{digest_of_hashes(hashes)[:_HASH_DIGITS]}"
+        return [(record(f"{root}/{relative}", file, hashes[relative]), file) for relative, file in files.items()]
+    sha256, logical = sha256_file(local), Path(name)
+    path = f"data/{logical.stem}-{sha256[:_HASH_DIGITS]}{logical.suffix}"
+    return [(record(path, local, sha256), local)]
+
+
+def _merged(files: Iterable[FileRecord]) -> list[FileRecord]:
+    found = {file.path: file for file in files}
+    names = [file.name for file in found.values()]
+    assert len(names) == len(set(names)), "two units of one stage committed different blobs under one name"
+    return [found[path] for path in sorted(found)]

@@ -1,0 +1,105 @@
+"""What is recorded about an artifact: the schema of `manifest.json` and of the unit records."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from infra.artifact.fingerprint import canonical_json, sha256_bytes
+from infra.errors import UserError
+
+Metric: TypeAlias = float | int | str
+_HASHED = re.compile(r"(.+)-[0-9a-f]{12}(\.[^.]*)?")
+
+
+class Record(BaseModel):
+    """Base of everything written to the store as JSON: frozen, nothing unknown, NaN kept as a string."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    def to_bytes(self) -> bytes:
+        """Indented JSON, UTF-8: people read these files too."""
+        return self.model_dump_json(indent=2).encode() + b"\n"
+
+
+class FileRecord(Record):
+    """One file of an artifact."""
+
+    path: str = Field(description="relative to the artifact's folder, POSIX")
+    sha256: str = Field(description="of the content, 64 hex digits")
+    bytes: int = Field(ge=0, description="size of the file")
+    rows: int | None = Field(default=None, description="samples or table rows in it, null where that means nothing")
+    volatile: bool = Field(default=False, description="holds timings: recorded, not part of the artifact's digest")
+
+    @property
+    def name(self) -> str:
+        """The logical name, without `data/` and content hash: `index.parquet`, `model/unet/config.json`."""
+        head, *tail = self.path.removeprefix("data/").split("/")
+        match = _HASHED.fullmatch(head)
+        return "/".join([match[1] + (match[2] or "") if match else head, *tail])
+
+
+class UnitRecord(Record):
+    """One committed unit of work, written after its blobs."""
+
+    unit: str = Field(description="its id within the stage, for instance shard-000000")
+    files: list[FileRecord] = Field(description="the blobs it consists of")
+    rows: int = Field(default=0, description="samples it contributes to the artifact")
+    seconds: float = Field(default=0.0, description="time the unit took, s")
+    metrics: dict[str, Metric] = Field(default_factory=dict, description="numbers about it")
+
+
+class InputRecord(Record):
+    """One input of a stage, pinned by digest."""
+
+    role: str = Field(description="the name the stage gives it: teacher, pairs, ...")
+    uri: str = Field(description="where it was read from; not part of any identity")
+    digest: str = Field(description="manifest digest of an artifact, tree digest of a folder")
+
+
+class Manifest(Record):
+    """The record that makes an artifact exist: readers trust nothing else."""
+
+    schema_version: Literal[1] = Field(default=1, description="of this schema")
+    stage: str = Field(description="name of the stage that made it")
+    version: int = Field(description="version of that stage, bumped by hand when its output changes")
+    fingerprint: str = Field(description="identity of the output, 64 hex digits")
+    config: dict[str, JsonValue] = Field(description="the stage's recipe section with defaults filled in")
+    inputs: list[InputRecord] = Field(description="what it was made from")
+    files: list[FileRecord] = Field(description="every file of the artifact, sorted by path")
+    rows: int = Field(description="samples in it: the sum over its units")
+    metrics: dict[str, JsonValue] = Field(description="what the stage measured")
+    seeds: dict[str, int] = Field(description="seeds used, by purpose")
+    environment: dict[str, str] = Field(description="versions, host, platform, git commit: recorded, never hashed")
+    started_at: str = Field(description="ISO 8601, UTC: start of the attempt that finished it")
+    finished_at: str = Field(description="ISO 8601, UTC")
+    seconds: float = Field(
+        description="work, s: the units' sum over all attempts, at least the last attempt's wall time"
+    )
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what was made: identical for an undisturbed and for a killed and resumed run."""
+        lasting = [file for file in self.files if not file.volatile]
+        identity = {
+            "stage": self.stage,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "files": sorted([file.path, file.sha256, file.bytes, file.rows] for file in lasting),
+        }
+        return sha256_bytes(canonical_json(identity))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Manifest:
+        """Parse a `manifest.json`; raises UserError naming `where` and the first field that does not fit."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "the whole file"
+            raise UserError(
+                f"{where}: {field}: {first['msg']}. This is no manifest of schema version 1; if the file"
+                " was damaged, delete it and run the stage again: what is committed is kept."
+            ) from error

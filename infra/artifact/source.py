@@ -1,0 +1,42 @@
+"""What stages read from: a plain folder or an artifact, pinned by digest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from infra.artifact.fingerprint import sha256_file, tree_digest
+from infra.errors import UserError
+
+
+class Source(Protocol):
+    """Something a stage reads from, pinned by digest."""
+
+    @property
+    def uri(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def folder(self, name: str = "") -> Path:
+        """A local folder whose content was verified."""
+        ...
+
+
+class Folder:
+    """An external folder or file on disk, for instance somebody's teacher. Its digest is its content's."""
+
+    def __init__(self, path: Path, digest: str, name: str) -> None:
+        self.path, self.digest, self.uri, self._name = path, digest, str(path), name
+
+    @classmethod
+    def open(cls, path: str | Path, name: str = "") -> Folder:
+        """Hash what lies at `path`; `folder(name)` then gives `path` itself. Raises UserError if absent."""
+        found = Path(path).expanduser().absolute()
+        if not found.exists():
+            raise UserError(f"{path}: no such file or folder. Check the path; it starts at {Path.cwd()}.")
+        return cls(found, tree_digest(found) if found.is_dir() else sha256_file(found), name)
+
+    def folder(self, name: str = "") -> Path:
+        """`path/name`; `path` itself for "" and for the name given to `open`."""
+        return self.path if name in ("", self._name) else self.path / name

@@ -1,0 +1,1 @@
+"""WebDataset shards with byte offsets: written, mapped, read."""

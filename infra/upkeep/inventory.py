@@ -1,0 +1,152 @@
+"""What is in a store: every artifact, found by a short name, with what it was made from and who wants it kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
+
+from infra.artifact import Artifact, ArtifactMissing
+from infra.artifact.manifest import InputRecord, Record
+from infra.environment import utc_now
+from infra.errors import UserError
+from infra.store import Store, StoreError
+from infra.upkeep.runs import Begun, Ref
+
+_R = TypeVar("_R", bound=Record)
+_FOLDER = re.compile(r"[0-9a-f]{16}")
+_BASE = re.compile(r"([^/]+)/([0-9a-f]{16})/?$")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of the store that is an artifact or is becoming one.
+
+    `artifact` is None where there is no manifest yet; `problem` says what is wrong with one that does not parse.
+    """
+
+    base: str
+    artifact: Artifact | None
+    problem: str | None = None
+
+
+class Pin(Record):
+    """The record `pins/<stage>/<fingerprint>.json`: somebody wants this kept."""
+
+    artifact: str = Field(description="stage/fingerprint")
+    note: str = Field(default="", description="why")
+    since: str = Field(description="ISO 8601, UTC")
+
+
+def entries(store: Store) -> Iterator[Entry]:
+    """Every artifact and every unfinished one, by stage and fingerprint. Raises StoreError.
+
+    What is not named like an artifact (16 hex digits below a folder) is none of ours, and is passed over.
+    """
+    for stage in store.folders():
+        for name in store.folders(stage):
+            if _FOLDER.fullmatch(name) and (entry := _entry(store, stage, name)):
+                yield entry
+
+
+def _entry(store: Store, stage: str, name: str) -> Entry | None:
+    base = f"{stage}/{name}"
+    try:
+        return Entry(base, Artifact.open(store, stage, name))
+    except ArtifactMissing:
+        return Entry(base, None) if store.list(base) else None  # a sweep leaves empty folders on a local disk
+    except StoreError:
+        raise
+    except UserError as error:
+        return Entry(base, None, str(error))
+
+
+def find(store: Store, ref: str) -> Artifact:
+    """The artifact that `ref` names: stage/fingerprint, the fingerprint alone, first digits of either, or a URI.
+
+    Raises UserError when none or several answer to it.
+    """
+    if "/" in ref.strip("/"):
+        return Artifact.find(store, ref)
+    found = [base for base in _bases(store) if base.partition("/")[2].startswith(ref)] if ref else []
+    if len(found) == 1:
+        return Artifact.find(store, found[0])
+    if found:
+        raise UserError(f"artifact {ref}: several answer to it: {', '.join(found)}. Give more digits or the stage.")
+    raise ArtifactMissing(
+        f"artifact {ref}: nothing of that name in {store.url}; expected stage/fingerprint or the fingerprint's first"
+        " digits. See: instaflow artifacts ls."
+    )
+
+
+def _bases(store: Store) -> Iterator[str]:
+    for stage in store.folders():
+        yield from (f"{stage}/{name}" for name in store.folders(stage) if _FOLDER.fullmatch(name))
+
+
+def inputs_of(artifact: Artifact) -> list[tuple[InputRecord, Artifact | None]]:
+    """What the artifact was made from; None for what is no artifact of the same store (any more)."""
+    return [(record, _input(artifact.store, record)) for record in artifact.manifest.inputs]
+
+
+def _input(store: Store, record: InputRecord) -> Artifact | None:
+    base = base_in(record.uri)
+    if base is None:
+        return None
+    try:
+        return Artifact.open(store, *base.split("/"))
+    except ArtifactMissing:
+        return None
+
+
+def base_in(uri: str) -> str | None:
+    """The stage/fingerprint that an input's URI ends with; None for a plain folder."""
+    match = _BASE.search(uri)
+    return f"{match[1]}/{match[2]}" if match else None
+
+
+def pin(store: Store, artifact: Artifact, note: str = "") -> None:
+    """Keep the artifact and all it was made from, whatever the recipes do. Raises StoreError."""
+    record = Pin(artifact=artifact.base, note=note, since=utc_now())
+    store.write(f"pins/{artifact.base}.json", record.to_bytes())
+
+
+def unpin(store: Store, artifact: Artifact) -> bool:
+    """Take the pin away; whether there was one. Raises StoreError."""
+    path = f"pins/{artifact.base}.json"
+    had = store.exists(path)
+    store.delete(path)
+    return had
+
+
+def pinned(store: Store) -> dict[str, Pin]:
+    """Pins by stage/fingerprint. Raises UserError for one that does not parse, StoreError."""
+    return {record.artifact: record for record in (_strict(store, path, Pin) for path in store.list("pins"))}
+
+
+def wanted_by(store: Store) -> dict[str, list[str]]:
+    """By stage/fingerprint: the recipes whose last run made, used or began it.
+
+    Raises UserError for a reference that does not parse.
+    """
+    refs = [(path, _strict(store, path, Ref).artifact) for path in store.list("refs")]
+    begun = [(path, _strict(store, path, Begun).artifact) for path in store.list("begun")]
+    found: dict[str, list[str]] = {}
+    for path, base in [*refs, *begun]:
+        recipe = path.split("/")[1]
+        names = found.setdefault(base, [])
+        names += [recipe] if recipe not in names else []
+    return found
+
+
+def _strict(store: Store, path: str, kind: type[_R]) -> _R:
+    # not as in infra/upkeep/runs.py: to pass a damaged one over here would be to delete what it keeps
+    try:
+        return kind.model_validate_json(store.read(path))
+    except ValidationError as error:
+        raise UserError(
+            f"{store.url}/{path}: does not parse, so what it keeps is unknown. Run its recipe again or delete the file."
+        ) from error

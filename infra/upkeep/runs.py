@@ -1,0 +1,140 @@
+"""Run records and references: who ran what, and what a recipe's last run made of each stage.
+
+A run that is killed cannot say so: it gives a sign of life every half minute, and who reads its record sees how
+long ago the last one was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Literal, TypeVar
+
+from pydantic import Field, JsonValue, ValidationError
+
+from infra.artifact.manifest import Record
+from infra.store import Store
+
+BEAT_S = 30.0
+LOST_AFTER_S = 4 * BEAT_S
+
+_R = TypeVar("_R", bound=Record)
+_log = logging.getLogger(__name__)
+
+
+class Ref(Record):
+    """What the last run of a recipe made of one stage."""
+
+    artifact: str = Field(description="stage/fingerprint")
+    digest: str = Field(description="manifest digest")
+    config: dict[str, JsonValue] = Field(description="the stage's recipe section with defaults filled in")
+    inputs: dict[str, str] = Field(description="digest of each input by role")
+
+
+class Begun(Record):
+    """What the last run of a recipe set out to make of one stage: its units are wanted, finished or not."""
+
+    artifact: str = Field(description="stage/fingerprint")
+
+
+class StageRun(Record):
+    """One stage within a run. What was measured is null in a cached stage and in records of older versions."""
+
+    stage: str = Field(description="id of the stage in the chain")
+    artifact: str = Field(description="stage/fingerprint")
+    state: Literal["running", "cached", "done", "failed", "cancelled"] = Field(description="how it stands or ended")
+    seconds: float = Field(default=0.0, description="wall time, s")
+    error: str | None = Field(default=None, description="the message it failed with")
+    device: str | None = Field(default=None, description="what computed: a GPU's name, or CPU")
+    device_seconds: float | None = Field(default=None, description="wall time x devices used, s")
+    unit: str | None = Field(default=None, description="what progress is counted in: pairs, steps, images, ...")
+    units: int | None = Field(default=None, description="how many of them this run did")
+    samples_per_second: float | None = Field(
+        default=None, description="samples per second of work in this run (a training step is a batch of them)"
+    )
+    peak_memory_bytes: int | None = Field(
+        default=None, description="largest resident memory of the process up to the end of the stage"
+    )
+    peak_device_memory_bytes: int | None = Field(
+        default=None, description="most memory allocated on the GPU during the stage"
+    )
+
+
+class RunRecord(Record):
+    """One run of a recipe; rewritten as the run goes on."""
+
+    run_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the record")
+    recipe: str = Field(description="name of the recipe")
+    state: Literal["running", "done", "failed", "cancelled"] = Field(description="how it stands")
+    started_at: str = Field(description="ISO 8601, UTC")
+    finished_at: str | None = Field(default=None, description="ISO 8601, UTC; null while it runs")
+    stages: list[StageRun] = Field(default_factory=list, description="stages so far, in order")
+    environment: dict[str, str] = Field(default_factory=dict, description="versions, host, platform, git commit")
+    user: str | None = Field(default=None, description="who ran it: the account's name")
+    pid: int | None = Field(default=None, description="its process on the environment's host")
+    heartbeat_at: str | None = Field(default=None, description="last sign of life while it runs: ISO 8601, UTC")
+    exit: int | str | None = Field(
+        default=None, description="exit code, or the name of the signal that ended it; null while it runs"
+    )
+    error: str | None = Field(default=None, description="the message it failed with")
+
+    def silent_s(self, now: datetime) -> float:
+        """Seconds since the last sign of life."""
+        return (now - datetime.fromisoformat(self.heartbeat_at or self.started_at)).total_seconds()
+
+    def is_lost(self, now: datetime) -> bool:
+        """Whether it says that it runs but has been silent for minutes: killed, stopped, or cut off from the store."""
+        return self.state == "running" and self.silent_s(now) > LOST_AFTER_S
+
+
+def write_ref(store: Store, recipe: str, stage_id: str, ref: Ref) -> None:
+    """Remember what `recipe` made of `stage_id`."""
+    store.write(_ref_path(recipe, stage_id), ref.to_bytes())
+
+
+def write_begun(store: Store, recipe: str, stage_id: str, artifact: str) -> None:
+    """Remember what `recipe` is about to make of `stage_id`."""
+    store.write(f"begun/{recipe}/{stage_id}.json", Begun(artifact=artifact).to_bytes())
+
+
+def read_ref(store: Store, recipe: str, stage_id: str) -> Ref | None:
+    """What the last run of `recipe` made of `stage_id`; None when there was none."""
+    return _read(store, _ref_path(recipe, stage_id), Ref)
+
+
+def write_run(store: Store, record: RunRecord) -> None:
+    """Write or rewrite a run's record."""
+    store.write(f"runs/{record.run_id}.json", record.to_bytes())
+
+
+def list_runs(store: Store) -> list[RunRecord]:
+    """All runs, oldest first."""
+    records = [_read(store, path, RunRecord) for path in store.list("runs") if path.endswith(".json")]
+    return sorted((record for record in records if record), key=lambda record: record.started_at)
+
+
+def changed_fields(
+    old: Mapping[str, JsonValue], new: Mapping[str, JsonValue], prefix: str = ""
+) -> Iterator[tuple[str, JsonValue, JsonValue]]:
+    """(dotted field, old value, new value) wherever two configs differ; an absent field counts as null."""
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from changed_fields(before, after, f"{prefix}{name}.")
+        elif before != after:
+            yield f"{prefix}{name}", before, after
+
+
+def _ref_path(recipe: str, stage_id: str) -> str:
+    return f"refs/{recipe}/{stage_id}.json"
+
+
+def _read(store: Store, path: str, kind: type[_R]) -> _R | None:
+    try:
+        return kind.model_validate_json(store.read(path))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:  # records only explain: a damaged one must not stop a run
+        _log.warning("%s/%s is no %s, passed over: %s", store.url, path, kind.__name__, error)
+        return None

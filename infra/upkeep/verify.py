@@ -1,0 +1,63 @@
+"""Reading every byte of an artifact again: what is damaged is named, and redone by the next run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.artifact import Artifact, Draft
+from infra.artifact.fingerprint import sha256_file
+from infra.artifact.manifest import FileRecord
+from infra.artifact.redo import lift, redo_units
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that is not what the manifest says."""
+
+    path: str
+    problem: str
+
+
+def damages(artifact: Artifact, seen: Callable[[int], None] = lambda count: None) -> Iterator[Damage]:
+    """Every file of the artifact that is missing or has another content; `seen` is told the bytes read.
+
+    Nothing that was checked before is believed. Raises StoreError: an outage is no damage.
+    """
+    with tempfile.TemporaryDirectory(prefix="instaflow-verify-") as folder:
+        for record in artifact.manifest.files:
+            problem = _problem(artifact, record, Path(folder) / "file")
+            if problem:
+                yield Damage(record.path, problem)
+            seen(record.bytes)
+
+
+def _problem(artifact: Artifact, record: FileRecord, scratch: Path) -> str | None:
+    path = f"{artifact.base}/{record.path}"
+    local = artifact.store.local_path(path)
+    size = artifact.store.size(path)
+    if size is None:
+        return "is missing"
+    if size != record.bytes:
+        return f"has {size} bytes instead of {record.bytes}"
+    if local is None:
+        artifact.store.download(path, local := scratch)
+    found = sha256_file(local)
+    return None if found == record.sha256 else f"has sha256 {found} instead of {record.sha256}"
+
+
+def mark(artifact: Artifact, found: Collection[Damage]) -> list[str]:
+    """Have the next run redo the units that the damaged files belong to; with no damage, lift an earlier mark.
+
+    Returns the ids of the units. Raises StoreError.
+    """
+    if not found:
+        lift(artifact.store, artifact.base)
+        return []
+    bad = {damage.path for damage in found}
+    known = Draft(artifact.store, artifact.stage, artifact.fingerprint).recorded().values()
+    units = sorted(unit.unit for unit in known if any(file.path in bad for file in unit.files))
+    redo_units(artifact.store, artifact.base, units, f"{', '.join(sorted(bad))} is damaged")
+    return units

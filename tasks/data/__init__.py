@@ -1,0 +1,1 @@
+"""What is trained and measured on: pictures, prompts, pairs, models."""

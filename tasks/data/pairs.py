@@ -1,0 +1,156 @@
+"""Stage `pairs`: noise -> latent by a model's own ODE, as WebDataset shards with a Parquet index."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pydantic import JsonValue
+from torch import Tensor
+
+from infra.artifact.manifest import FileRecord, UnitRecord
+from infra.errors import UserError
+from infra.shards.shards import QuarantineRow, Sample, write_index, write_quarantine, write_shard
+from models.pipelines.text_to_image import TextToImage
+from tasks.data.load import load_model
+from tasks.data.prompts import read_prompts
+from tasks.order import derive_seed, sample_noise
+from tasks.sections import PairsJob
+from tasks.stage import StageResult, StageWork, Units, Work
+from tasks.stages import Group, shard_number
+
+Prompt = tuple[int, str]
+
+
+@dataclass
+class Tally:
+    """Where the time of a shard went, in seconds, and what its prompts lost."""
+
+    teacher_s: float = 0.0
+    truncated_prompts: int = 0
+
+
+class SolvePairs(StageWork[PairsJob]):
+    """Commits one unit per shard (tar, index, quarantine) and at the end the merged ``index.parquet``.
+
+    A sample is a function of its prompt's index: noise from its own seed, so neither batch size nor restarts matter.
+    """
+
+    def __init__(self, work: Work[PairsJob]) -> None:
+        super().__init__(work)
+        self.prompts = read_prompts(self.inputs["prompts"], self.config.part)
+        counted = self.config.model_copy(update={"samples": len(self.prompts)})
+        work.extent = work.stage.extent(counted, self.inputs)
+
+    @cached_property
+    def model(self) -> TextToImage:
+        """What is solved. Raises UserError when it has no such solver."""
+        model = load_model(self.inputs["teacher"], self.config.dtype)
+        try:
+            model.check_solver(self.config.solver)
+        except ValueError as error:
+            raise UserError(f"pairs.solver: {error}") from error
+        return model
+
+    def make(self, group: Group) -> None:
+        """Solve and commit one shard."""
+        (unit,) = group
+        started, tally, rejected = time.monotonic(), Tally(), list[QuarantineRow]()
+        tar, index, quarantine = self._files(unit.id)
+        rows = write_shard(tar, _good(self._solve(self._prompts_of(unit.id), tally), self.config, rejected))
+        write_index(index, rows)
+        write_quarantine(quarantine, rejected)
+        self.out.commit_unit(
+            unit.id,
+            {path.name: path for path in (tar, index, quarantine)},
+            rows=len(rows),
+            blob_rows={tar.name: len(rows), index.name: len(rows), quarantine.name: len(rejected)},
+            seconds=time.monotonic() - started,
+            metrics={
+                "quarantined": len(rejected),
+                "truncated_prompts": tally.truncated_prompts,
+                "teacher_s": tally.teacher_s,
+            },
+        )
+        for path in (tar, index, quarantine):
+            path.unlink()
+
+    def _files(self, unit: str) -> tuple[Path, Path, Path]:
+        folder = self.out.workdir
+        return folder / f"{unit}.tar", folder / f"{unit}.index.parquet", folder / f"{unit}.quarantine.parquet"
+
+    def _prompts_of(self, unit: str) -> list[Prompt]:
+        start = shard_number(unit) * self.config.shard_size
+        return self.prompts[start : start + self.config.shard_size]
+
+    def _solve(self, prompts: Sequence[Prompt], tally: Tally) -> Iterator[Sample]:
+        """The shard's samples, batch by batch, checked by nobody yet."""
+        config, model, size = self.config, self.model, self.work.performance.sample_batch_size
+        for start in range(0, len(prompts), size):
+            batch = prompts[start : start + size]
+            texts = [text for _, text in batch]
+            seeds = [derive_seed(config.seed, "pairs", config.part, index) for index, _ in batch]
+            noise = sample_noise(seeds, model.latent_shape)
+            tally.truncated_prompts += model.truncated(texts)
+            started = time.monotonic()
+            latent = model.sample(noise, texts, config.steps, config.guidance, config.solver)
+            tally.teacher_s += time.monotonic() - started
+            for row, ((index, text), seed) in enumerate(zip(batch, seeds, strict=True)):
+                yield Sample(f"{index:09d}", noise[row].numpy(), latent[row].numpy(), text, seed, index)
+            self.work.advance(len(batch))
+
+    def finish(self, units: Units) -> StageResult:
+        """Merge the shards' indexes into one, so that a reader opens one file; sum up what the shards counted."""
+        shards = list(units.values())
+        for kind in self.work.extent.merged:  # merged even where it is there: a shard may have been redone since
+            self._merge(kind, shards)
+        totals: dict[str, JsonValue] = {
+            name: sum(float(shard.metrics[name]) for shard in shards)
+            for name in ("quarantined", "truncated_prompts", "teacher_s")
+        }
+        self._require_any(shards, totals["quarantined"])
+        counts = {"pairs": sum(shard.rows for shard in shards), "shards": len(shards)}
+        seconds = sum(shard.seconds for shard in shards)
+        return StageResult(metrics={**totals, **counts, "seconds": seconds}, seeds={"pairs": self.config.seed})
+
+    def _merge(self, kind: str, shards: Sequence[UnitRecord]) -> None:
+        tables = [pq.read_table(self.out.fetch(_file(shard, f".{kind}.parquet"))) for shard in shards]
+        path, merged = self.out.workdir / f"{kind}.parquet", pa.concat_tables(tables)
+        pq.write_table(merged, path)
+        self.out.commit_unit(kind, {path.name: path}, blob_rows={path.name: merged.num_rows})
+
+    def _require_any(self, shards: Sequence[UnitRecord], quarantined: JsonValue) -> None:
+        if not any(shard.rows for shard in shards):
+            raise UserError(
+                f"pairs: all {quarantined} samples are quarantined (column reason in "
+                f"{self.out.store.url}/{self.out.base}/data/quarantine-*.parquet); expected a teacher whose latents are"
+                f" finite and below pairs.max_abs_latent ({self.config.max_abs_latent:g}). Check the teacher and"
+                " pairs.guidance, or raise the limit."
+            )
+
+
+def _good(samples: Iterator[Sample], config: PairsJob, rejected: list[QuarantineRow]) -> Iterator[Sample]:
+    """The samples fit to be trained on; the others go to ``rejected`` with a reason."""
+    for sample in samples:
+        reason = quarantine_reason(torch.from_numpy(sample.latent), config.max_abs_latent)
+        if reason is None:
+            yield sample
+        else:
+            rejected.append(QuarantineRow(sample.index, sample.key, sample.prompt, sample.seed, reason))
+
+
+def quarantine_reason(latent: Tensor, max_abs_latent: float) -> str | None:
+    """Why a latent must not be trained on: ``not_finite``, ``out_of_range``, ``constant``; None when it is sound."""
+    if not bool(latent.isfinite().all()):
+        return "not_finite"
+    if float(latent.abs().max()) > max_abs_latent:
+        return "out_of_range"
+    return "constant" if float(latent.std()) < 1e-4 else None
+
+
+def _file(shard: UnitRecord, suffix: str) -> FileRecord:
+    return next(file for file in shard.files if file.name.endswith(suffix))

@@ -1,0 +1,30 @@
+"""Stage `world`: render the miniature caption set in the MS COCO layout."""
+
+import time
+
+from models.mini.world import write_split
+from tasks.sections import World
+from tasks.stage import StageResult, StageWork, Units
+from tasks.stages import Group
+
+
+class RenderWorld(StageWork[World]):
+    """Commits the tree ``coco``: held-out pictures in ``val2017`` and, if asked for, ``train2017``."""
+
+    def make(self, group: Group) -> None:
+        """Render both splits."""
+        started, folder, config = time.monotonic(), self.out.workdir / "coco", self.config
+        for split, count in _counts(config).items():
+            if count:
+                write_split(folder, split, count, config.captions_per_image, config.seed, self.work.advance)
+        self.out.commit_unit(
+            "coco", {"coco": folder}, rows=config.train_images + config.val_images, seconds=time.monotonic() - started
+        )
+
+    def finish(self, units: Units) -> StageResult:
+        """The number of pictures of each split."""
+        return StageResult(metrics=dict(_counts(self.config)), seeds={"world": self.config.seed})
+
+
+def _counts(config: World) -> dict[str, int]:
+    return {"val2017": config.val_images, "train2017": config.train_images}

@@ -1,0 +1,1 @@
+"""Measuring models: cells, statistics, metrics, verdicts."""

@@ -1,0 +1,263 @@
+"""Stage `evaluate`: every model at every number of steps, on the captions of a COCO split."""
+
+import functools
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from infra.artifact import Source
+from infra.artifact.manifest import UnitRecord
+from infra.errors import UserError
+from models.clip import Clip, load_clip
+from models.metrics import Features, Moments, inception_features
+from models.mini.reader import load_reader
+from models.pipelines.text_to_image import TextToImage
+from models.solvers import straightness
+from tasks.data.coco import Caption, read_captions, read_image
+from tasks.data.load import load_model
+from tasks.evaluate.cells import Cell, cells, guidance_of, shard_id, shards, simulated, straightness_id
+from tasks.evaluate.measure import CONTACT_PICTURES, Sampled, seeds_of, speed
+from tasks.evaluate.measured import Measured, Metrics
+from tasks.evaluate.metrics import METRICS
+from tasks.evaluate.protocol import protocol
+from tasks.evaluate.reductions import Reduced, moments_of, numbers
+from tasks.evaluate.statistics import Judges
+from tasks.order import sample_noise
+from tasks.roles import FLOOR, Role
+from tasks.sections import EvaluateJob
+from tasks.stage import StageResult, StageWork, Units, Work
+from tasks.stages import Extent, Group, Unit
+
+PATHS = 4
+"""Simulated latent paths kept for the report."""
+
+PICTURES = ("latents", "contact")
+"""What a shard holds beside its statistics."""
+
+Made = tuple[dict[str, Tensor], dict[str, float]]
+"""The tensors of a unit, and its numbers."""
+
+
+class Evaluation(StageWork[EvaluateJob]):
+    """Commits a unit per shard of a cell, then ``metrics.json`` and ``.parquet``, pictures and paths for the report."""
+
+    def __init__(self, work: Work[EvaluateJob]) -> None:
+        super().__init__(work)
+        coco = self.inputs["coco"].folder("coco")
+        self.annotations, self.images = coco / self.config.coco.annotations, coco / self.config.coco.images
+        self.captions = read_captions(self.annotations)
+        self.cells, self.shards = cells(self.config, self.inputs), shards(self.config)
+        self.simulated = simulated(self.config, self.inputs)
+        work.extent = self._counted(work.extent)
+        self._records: dict[str, UnitRecord] = {}
+        self._models: dict[str, TextToImage] = {}
+
+    def make(self, group: Group) -> None:
+        """Measure a shard of pictures, or the straightness of a model."""
+        self._records = self.out.units()
+        for unit in group:
+            if unit.id not in self._records:
+                self._commit(unit, self._makers[unit.id])
+
+    def finish(self, units: Units) -> StageResult:
+        """The table, and what the report draws."""
+        self._records = dict(units)
+        records = self._table()
+        self._commit_results(records)
+        return StageResult(metrics={"records": len(records)}, seeds={"evaluate": self.config.seed})
+
+    @cached_property
+    def _makers(self) -> dict[str, Callable[[], Made]]:
+        """What makes each unit."""
+        found: dict[str, Callable[[], Made]] = {}
+        for number, pictures in enumerate(self.shards):
+            found[shard_id("coco", number)] = functools.partial(self._real_pictures, pictures)
+            found[shard_id("reference", number)] = functools.partial(self._reference, pictures)
+            for cell in self.cells:
+                found[shard_id(cell.name, number)] = functools.partial(self._shard, cell, number, pictures)
+        return found | {straightness_id(role): functools.partial(self._straightness, role) for role in self.simulated}
+
+    def _commit(self, unit: Unit, make: Callable[[], Made]) -> None:
+        started, before = time.monotonic(), self.work.done
+        tensors, metrics = make()
+        path, seconds = self.out.workdir / f"{unit.id}.safetensors", time.monotonic() - started
+        save_file(tensors, path)
+        self._records[unit.id] = self.out.commit_unit(
+            unit.id, {path.name: path}, rows=self.work.done - before, seconds=seconds, metrics=metrics
+        )
+
+    def model(self, role: Role) -> TextToImage:
+        """The model of a role, loaded when it is first needed."""
+        if role.name not in self._models:
+            self._models[role.name] = load_model(self.inputs[role.input])
+        return self._models[role.name]
+
+    @property
+    def first(self) -> TextToImage:
+        """The model of the first role: the teacher whose pictures are the reference."""
+        return self.model(self.cells[0].role)
+
+    @cached_property
+    def judges(self) -> Judges:
+        """The networks that look at the pictures. Raises UserError for weights that are not there."""
+        return _judges(self.config, self.inputs)
+
+    def prompts(self, pictures: range) -> list[str]:
+        """The captions of pictures; there may be more pictures than captions."""
+        return [self.captions[i % len(self.captions)].text for i in pictures]
+
+    def sample(self, cell: Cell, pictures: range) -> Sampled:
+        """The cell's samples; the same noise and captions for every cell."""
+        sampled, model, size = Sampled(), self.model(cell.role), self.work.performance.sample_batch_size
+        for start in range(pictures.start, pictures.stop, size):
+            batch = range(start, min(start + size, pictures.stop))
+            prompts = self.prompts(batch)
+            noise = sample_noise(seeds_of(self.config.seed, batch), model.latent_shape)
+            latent = model.sample(noise, prompts, cell.steps, cell.guidance, cell.solver)
+            sampled.add(self.judges, model.decode(latent), latent, prompts)
+            self.work.advance(len(batch))
+        return sampled
+
+    def _counted(self, extent: Extent) -> Extent:
+        """The extent by the captions that there are: no others have real pictures."""
+        real = {shard_id("coco", number): len(self._real(pictures)) for number, pictures in enumerate(self.shards)}
+        counted = (tuple(unit._replace(pieces=real.get(unit.id, unit.pieces)) for unit in one) for one in extent.groups)
+        return replace(extent, groups=tuple(counted))
+
+    def _real(self, pictures: range) -> list[Caption]:
+        """The captions whose own pictures stand beside these; none beyond the last caption."""
+        return self.captions[pictures.start : pictures.stop]
+
+    def _real_pictures(self, pictures: range) -> Made:
+        """Moments of the real pictures, cut and resized like the generated ones."""
+        moments, size, batch = Moments(), self.first.pixels_per_side, self.work.performance.sample_batch_size
+        names = [caption.file_name for caption in self._real(pictures)]
+        for start in range(0, len(names), batch):
+            read = torch.stack([read_image(self.images / name, size) for name in names[start : start + batch]])
+            moments.update(self.judges.look(read)[0])
+            self.work.advance(len(read))
+        return moments.to_tensors(), {}
+
+    def _reference(self, pictures: range) -> Made:
+        """Moments of pictures of the teacher that no model is sampled for: the next captions, other seeds."""
+        count = self.config.num_images
+        others = range(count + pictures.start, count + pictures.stop)
+        return self.sample(self.cells[0], others).moments.to_tensors(), {}
+
+    def _shard(self, cell: Cell, number: int, pictures: range) -> Made:
+        """A shard of a cell; the first also has the pictures for the contact sheet, and how fast they are drawn."""
+        teacher = f"{cell.role.own_teacher}-{self.config.teacher_steps}"
+        latents = None if teacher == cell.name else self._tensors(shard_id(teacher, number))["latents"]
+        sampled = self.sample(cell, pictures)
+        tensors = sampled.to_tensors(latents)
+        if cell.steps == self.config.teacher_steps:
+            tensors["latents"] = sampled.latents  # others are compared with these
+        if number > 0:
+            return tensors, {}
+        timings = speed(self.model(cell.role), cell, self.prompts(pictures), self.work.performance)
+        return {**tensors, "contact": sampled.contact}, timings
+
+    def _straightness(self, role: Role) -> Made:
+        """S per element of the guided field, Euler with ``teacher_steps`` steps, and a few of its paths."""
+        config, model, size = self.config, self.model(role), self.work.performance.sample_batch_size
+        velocity, values, paths = model.velocity(guidance_of(role, config)), [], None
+        for start in range(0, config.straightness_images, size):
+            indices = range(start, min(start + size, config.straightness_images))
+            noise = sample_noise(seeds_of(config.seed, indices), model.latent_shape).to(model.device)
+            s, path = straightness(velocity, noise, model.encode(self.prompts(indices)), config.teacher_steps)
+            values.append(s)
+            self.work.advance(len(noise))
+            paths = torch.stack([x[:PATHS] for x in path], dim=1) if paths is None else paths
+        assert paths is not None
+        return {"paths": paths.float().cpu()}, {"straightness": float(torch.cat(values).mean())}
+
+    def _tensors(self, unit: str) -> dict[str, Tensor]:
+        return load_file(self._file(unit))
+
+    def _statistics(self, name: str) -> list[dict[str, Tensor]]:
+        """The statistics of every shard of a cell; its latents and pictures stay on the disk."""
+        return [_without(PICTURES, self._file(shard_id(name, number))) for number in range(len(self.shards))]
+
+    def _file(self, unit: str) -> Path:
+        return self.out.fetch(self._records[unit].files[0])
+
+    def _table(self) -> list[Measured]:
+        """One record per cell, after the floor: the teacher against itself on two disjoint sets of pictures."""
+        references = {name: moments_of(self._statistics(name)) for name in ("reference", "coco")}
+        records = [self._record(cell, references) for cell in self.cells]
+        absent = dict.fromkeys(metric.key for metric in METRICS if metric.floor == "null")
+        return [records[0].model_copy(update={"model": FLOOR, **absent}), *records]
+
+    def _record(self, cell: Cell, references: Mapping[str, Moments]) -> Measured:
+        measured = dict(self._records[shard_id(cell.name, 0)].metrics)
+        if cell.role in self.simulated and cell.steps == self.config.teacher_steps:
+            measured |= self._records[straightness_id(cell.role)].metrics
+        reduced = Reduced(self._statistics(cell.name), references, measured)
+        return Measured.model_validate(
+            {
+                "model": cell.role.name,
+                "steps": cell.steps,
+                "guidance": cell.guidance,
+                "solver": cell.solver,
+                "num_images": self.config.num_images,
+                **numbers(reduced),
+            }
+        )
+
+    def _commit_results(self, records: list[Measured]) -> None:
+        """The tables (volatile: they hold timings) and what the report draws."""
+        folder = self.out.workdir
+        metrics = Metrics(
+            schema_version=1,
+            protocol=protocol(self.config, self.inputs, self.annotations, self.first),
+            records=tuple(records),
+        )
+        (folder / "metrics.json").write_text(metrics.model_dump_json(indent=2) + "\n")
+        table = pa.Table.from_pylist([record.model_dump() for record in records], schema=parquet_schema())
+        pq.write_table(table, folder / "metrics.parquet")
+        contact = {cell.name: self._tensors(shard_id(cell.name, 0))["contact"] for cell in self.cells}
+        save_file(contact, folder / "contact.safetensors")
+        prompts = self.prompts(self.shards[0])[:CONTACT_PICTURES]
+        (folder / "contact.json").write_text(json.dumps({"prompts": prompts}, indent=2) + "\n")
+        paths = {role.name: self._tensors(straightness_id(role))["paths"] for role in self.simulated}
+        save_file(paths, folder / "paths.safetensors")
+        names = ("metrics.json", "metrics.parquet", "contact.safetensors", "contact.json", "paths.safetensors")
+        self.out.commit_unit("results", {name: folder / name for name in names}, volatile=names[:2])
+
+
+def parquet_schema() -> pa.Schema:
+    """The columns of `metrics.parquet`: typed also where every value is absent."""
+    types = {"model": pa.string(), "solver": pa.string(), "steps": pa.int64(), "num_images": pa.int64()}
+    return pa.schema([(name, types.get(name, pa.float64())) for name in Measured.model_fields])
+
+
+def _without(names: Collection[str], path: Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys() if name not in names}
+
+
+def _judges(config: EvaluateJob, inputs: Mapping[str, Source]) -> Judges:
+    mini = inputs["clip"].folder("clip") if "clip" in inputs else None
+    architecture = str(mini) if config.clip.architecture == "mini" else config.clip.architecture
+    try:
+        clip = load_clip(architecture, config.clip.weights)
+        features = _features(config, mini, clip)
+    except FileNotFoundError as error:
+        raise UserError(f"evaluate: {error}") from error
+    return Judges(features, clip, config.clip.prompt_prefix, load_reader(mini) if mini else None)
+
+
+def _features(config: EvaluateJob, mini: Path | None, clip: Clip) -> Features | None:
+    if config.features == "inception":
+        return inception_features(Path(config.inception_weights or ""))
+    return None if config.clip.architecture == "mini" else load_clip(str(mini), None).image_features

@@ -1,0 +1,88 @@
+"""Reading an evaluation: the schema of `metrics.json`, and its records by model and number of steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
+
+from infra.errors import UserError
+from tasks.evaluate.metrics import METRICS
+
+
+class Cell(BaseModel):
+    """What a record is of."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str = Field(description="teacher, 2-rf, student, direct or floor (the teacher against itself)")
+    steps: int | None = Field(default=None, description="solver steps")
+    guidance: float | None = Field(default=None, description="guidance scale, 1 is off")
+    solver: str | None = Field(default=None, description="dpmsolver++, ddim or euler")
+    num_images: int | None = Field(default=None, description="pictures measured")
+
+    def number(self, name: str) -> float | None:
+        """A field's value; None when it is absent or not finite."""
+        value = getattr(self, name)
+        return float(value) if value is not None and math.isfinite(value) else None
+
+
+if TYPE_CHECKING:
+    Measured: TypeAlias = Cell
+else:
+    Measured = create_model(
+        "Measured",
+        __base__=Cell,
+        __module__=__name__,
+        __doc__="One model at one number of solver steps; null is what does not apply.",
+        **{metric.key: (float | None, Field(default=None, description=metric.meaning)) for metric in METRICS},
+    )
+
+
+class Metrics(BaseModel):
+    """The content of `metrics.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1]
+    protocol: dict[str, JsonValue]
+    records: tuple[Measured, ...]
+
+
+def read_metrics(path: Path) -> Metrics:
+    """The metrics in a file. Raises UserError naming the first field that does not fit."""
+    try:
+        return Metrics.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole file"
+        raise UserError(
+            f"{path}: {where}: {first['msg']}, found {first['input']!r:.60}. Run the stage evaluate again."
+        ) from error
+
+
+def fullest(records: Sequence[Measured], model: str) -> Measured | None:
+    """The model's record with the most steps."""
+    found = [record for record in records if record.model == model]
+    return max(found, key=lambda record: record.steps or 0, default=None)
+
+
+def at_steps(records: Sequence[Measured], model: str, steps: int) -> Measured | None:
+    """The model's record with that many steps."""
+    return next((record for record in records if (record.model, record.steps) == (model, steps)), None)
+
+
+def shown(value: float | None, unit: str = "") -> str:
+    """A number with three significant digits; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if unit == "%":
+        return f"{100 * value:.1f} %"
+    if unit == "s":
+        return f"{1000 * value:.3g} ms" if 0 < value < 1 else f"{value:.3g} s"
+    if value and abs(value) < 0.001:
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,0 +1,251 @@
+"""Stage `report`: one self-contained page that shows what came out, and where every number comes from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pyarrow.parquet as pq
+from markupsafe import Markup
+from pydantic import JsonValue
+from safetensors.numpy import load_file
+
+from infra.artifact import Artifact, Source
+from infra.words import duration, size
+from tasks.data.inputs import as_artifact
+from tasks.evaluate.cells import present
+from tasks.evaluate.measured import Metrics, fullest, read_metrics, shown
+from tasks.evaluate.metrics import METRICS, Metric
+from tasks.evaluate.verdicts import Verdict, verdicts
+from tasks.report import figures
+from tasks.report.contact_sheet import ContactSheet, draw, read_contact_sheet, to_data_uri
+from tasks.roles import Role
+from tasks.sections import EvaluateJob, ReportJob
+from tasks.stage import StageResult, StageWork, Units, Work
+from tasks.stages import CURVE_FILE, STAGES, Group
+
+FILES = ("report.html", "contact_sheet.png", "metrics.json")
+CELL_COLUMNS = (("steps", "steps"), ("guidance", "guidance"), ("solver", "solver"), ("num_images", "pictures"))
+COLUMNS = [*((key, heading, "") for key, heading in CELL_COLUMNS), *((m.key, m.heading, m.unit) for m in METRICS)]
+"""Field, heading, unit."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure of the page."""
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link of the chain: what it is, and how much of it."""
+
+    name: str
+    detail: str
+    role: Role | None = None
+
+
+class WriteReport(StageWork[ReportJob]):
+    """Commits `report.html`, `contact_sheet.png` and the evaluation's `metrics.json`.
+
+    All are volatile: they show timings. Raises UserError when the metrics do not fit their schema.
+    """
+
+    def __init__(self, work: Work[ReportJob]) -> None:
+        super().__init__(work)
+        self.evaluation = as_artifact(self.inputs["evaluate"])
+        told = EvaluateJob.model_validate_json(json.dumps(self.evaluation.manifest.config))
+        self.roles = present(told, [record.role for record in self.evaluation.manifest.inputs])
+        self.figures = figures.Figures(self.roles)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The evaluation's numbers."""
+        return read_metrics(self.evaluation.fetch("metrics.json"))
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """What the numbers say of the claims."""
+        return verdicts(self.config.claims, self.metrics.records)
+
+    def make(self, group: Group) -> None:
+        """Draw the contact sheet, then the page."""
+        started, (page, picture, copy) = time.monotonic(), (self.out.workdir / name for name in FILES)
+        tensors, prompts = (self.evaluation.fetch(name) for name in ("contact.safetensors", "contact.json"))
+        sheet = read_contact_sheet(tensors, prompts, self.config.columns, self.roles)
+        draw(sheet).save(picture, optimize=True)
+        self.work.advance(1)
+        page.write_text(self._page(sheet), encoding="utf-8")
+        shutil.copyfile(self.evaluation.fetch("metrics.json"), copy)
+        blobs = dict(zip(FILES, (page, picture, copy), strict=True))
+        self.out.commit_unit("report", blobs, seconds=time.monotonic() - started, volatile=FILES)
+        self.work.advance(1)
+
+    def finish(self, units: Units) -> StageResult:
+        """How many claims are met."""
+        measured = [verdict.holds for verdict in self.verdicts if verdict.holds is not None]
+        return StageResult(metrics={"claims_measured": len(measured), "claims_met": sum(measured)})
+
+    def _page(self, sheet: ContactSheet) -> str:
+        curves, records = list(self._curves()), self.metrics.records
+        return _template().render(
+            chain=list(self._chain()),
+            claims=self.verdicts,
+            sheet=sheet,
+            roles=self.roles,
+            by_name={role.name: role for role in self.roles},
+            models=[role for role in self.roles if fullest(records, role.name)],
+            quality=self._quality(),
+            training=list(self._training(curves)),
+            trained=[role for role in self.roles if role in [curve.role for curve in curves]],
+            straightness=self._straightness(),
+            trajectories=self._trajectories(),
+            columns=COLUMNS,
+            records=records,
+            protocol=_flat(self.metrics.protocol),
+            provenance=_provenance(self.inputs),
+            finished_at=self.evaluation.manifest.finished_at,
+        )
+
+    def _chain(self) -> Iterator[Link]:
+        """The chain as it was run, link by link."""
+        if teacher := fullest(self.metrics.records, self.roles[0].name):
+            detail = f"{teacher.steps} steps, guidance {shown(teacher.guidance)}"
+            yield Link(self.roles[0].label, detail, self.roles[0])
+        for stage_id, source in self.inputs.items():
+            if not isinstance(source, Artifact):
+                continue
+            made, role = source.manifest, self._trained(source)
+            if made.stage == "pairs":
+                yield Link(f"{made.rows:,} pairs", "noise and latent")
+            elif made.stage == "reflow":
+                number = int(stage_id.rpartition("-")[2]) + 1
+                yield Link(f"{number}-RF", f"reflow, {_steps(made.config)} steps", role)
+            elif made.stage == "distill" and role:
+                yield Link(role.label, f"distilled, {_steps(made.config)} steps", role)
+        yield Link("Picture", "in one step")
+
+    def _trained(self, source: Source) -> Role | None:
+        """The role of what a training made."""
+        curve = STAGES[source.stage].curve if isinstance(source, Artifact) else None
+        return next((role for role in self.roles if curve and role.name == curve.role), None)
+
+    def _quality(self) -> list[Panel]:
+        """Every number against the steps it takes, and the distance against the time."""
+        records, (first, *_) = self.metrics.records, METRICS
+        drawn = [(self.figures.of_metric(records, metric), _caption(metric)) for metric in METRICS if metric.title]
+        time_ = self.figures.of_metric(records, first, against="seconds_per_image"), "lower and further left is better"
+        return [Panel(Markup(svg), caption) for svg, caption in [*drawn, time_] if svg]
+
+    def _curves(self) -> Iterator[figures.Curve]:
+        for stage_id, source in self.inputs.items():
+            role = self._trained(source)
+            if isinstance(source, Artifact) and role and source.files(CURVE_FILE):
+                yield _curve(stage_id, source, role)
+
+    def _training(self, curves: Sequence[figures.Curve]) -> Iterator[Panel]:
+        """The loss of each kind of training that was done, and the gradient norm of all."""
+        declared = [stage.curve for stage in STAGES.values() if stage.curve]
+        for title in dict.fromkeys(curve.title for curve in declared):
+            roles = [curve.role for curve in declared if curve.title == title]
+            if found := [curve for curve in curves if curve.role.name in roles]:
+                yield Panel(Markup(self.figures.training(found, "loss", f"{title}: loss")), "")
+        if curves:
+            yield Panel(Markup(self.figures.training(curves, "gradient_norm", "Gradient norm, before clipping")), "")
+
+    def _straightness(self) -> list[tuple[Role, float]]:
+        """S of each role that it was measured for."""
+        measured = [record for record in self.metrics.records if record.number("straightness") is not None]
+        found = [(role, fullest(measured, role.name)) for role in self.roles]
+        return [(role, record.number("straightness") or 0.0) for role, record in found if record]
+
+    def _trajectories(self) -> list[Panel]:
+        paths, count = load_file(self.evaluation.fetch("paths.safetensors")), self.config.trajectories
+        flat = {
+            name: path[:count].reshape(min(count, len(path)), path.shape[1], -1).astype(np.float64)
+            for name, path in paths.items()
+            if count
+        }
+        return [Panel(Markup(svg), "") for svg in self.figures.trajectories(flat)] if flat else []
+
+
+def _caption(metric: Metric) -> str:
+    return "; ".join(filter(None, (f"{metric.better} is better", metric.note)))
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "variable": figures.variable,
+        "shown": shown,
+        "data_uri": to_data_uri,
+        "pretty": _pretty,
+        "bytes": size,
+        "span": duration,
+    }
+    return environment.get_template("report.html.j2")
+
+
+def _pretty(value: JsonValue) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _steps(config: Mapping[str, JsonValue]) -> str:
+    """`2,000` for a reflow, `3,000 l2 + 500 perceptual` for a distillation."""
+    phases = config.get("phases")
+    if not isinstance(phases, list):
+        return f"{config['steps']:,}"
+    return " + ".join(f"{phase['steps']:,} {phase['loss']}" for phase in phases if isinstance(phase, dict))
+
+
+def _curve(stage_id: str, source: Artifact, role: Role) -> figures.Curve:
+    table = pq.read_table(source.fetch(CURVE_FILE))
+    columns = {name: table[name].to_numpy().astype(np.float64) for name in table.column_names}
+    columns.setdefault("phase", np.zeros(len(table)))
+    phases = source.manifest.config.get("phases")
+    losses = [str(phase["loss"]) for phase in phases if isinstance(phase, dict)] if isinstance(phases, list) else []
+    return figures.Curve(stage_id, role, columns, losses)
+
+
+def _flat(value: Mapping[str, JsonValue], prefix: str = "") -> dict[str, str]:
+    """Nested records as dotted names and text."""
+    found: dict[str, str] = {}
+    for name, item in value.items():
+        if isinstance(item, dict):
+            found |= _flat(item, f"{prefix}{name}.")
+        else:
+            text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
+            found[prefix + name] = text or "none"
+    return found
+
+
+def _provenance(inputs: Mapping[str, Source]) -> list[dict[str, object]]:
+    """What the page was made from, the evaluation last."""
+    by_digest = {source.digest: stage_id for stage_id, source in inputs.items()}
+    ordered = sorted(inputs.items(), key=lambda item: item[0] == "evaluate")
+    return [
+        {
+            "id": stage_id,
+            "source": source,
+            "manifest": source.manifest if isinstance(source, Artifact) else None,
+            "made_from": [
+                (record, by_digest.get(record.digest)) for record in source.manifest.inputs
+            ] if isinstance(source, Artifact) else [],
+        }
+        for stage_id, source in ordered
+    ]  # fmt: skip

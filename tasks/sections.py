@@ -1,0 +1,413 @@
+"""The vocabulary of recipes: what can be said of each stage, as frozen documented models.
+
+A recipe (flows/algorithms) is made of these sections. A *job* is what a stage is told: its section, plus the fields of
+other sections that shape its output, so that they enter its fingerprint and the form that Prefect shows. Where things
+lie is left out: inputs are passed by digest. `performance` and `placement` say how fast and where, never what.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from infra.recipe import ASIDE, Count, Counts, Fraction, Rate, Section, Seed, as_before
+from tasks.claims import Claim, StepwiseClaim
+from tasks.roles import STANDARD, Role
+
+Guidance = Annotated[float, Field(ge=0)]
+Dtype = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16"]
+Decay = Literal["constant", "cosine"]
+Solver = Literal["dpmsolver++", "ddim", "euler"]
+Part = Literal["reflow", "distill"]
+
+UNSHIFTED: dict[str, JsonValue] = {"shifted": False}
+"""json_schema_extra of a seed that the recipe's own seed is not added to."""
+
+_DROPOUT = "fraction of samples trained with the empty prompt"
+
+
+class Performance(Section):
+    """How fast: never part of a fingerprint."""
+
+    sample_batch_size: Count = Field(default=128, description="samples per solver batch")
+    throughput_batch_sizes: Counts = Field(
+        default=(1, 8, 32, 128), description="batch sizes at which samples per second are measured"
+    )
+
+
+class Placement(Section):
+    """Where: never part of a fingerprint. Not used yet: `instaflow run` does every stage in its own process."""
+
+    pool: str | None = Field(default=None, description="Prefect work pool of the heavy stages; not used yet")
+    workers: Count = Field(default=1, description="runs that share the units of a stage; not used yet")
+
+
+class Recipe(Section):
+    """What every recipe says, whatever its algorithm."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the recipe's runs in the store")
+    algorithm: str = Field(default="instaflow", description="what is done with the sections")
+    seed: Seed = Field(default=0, description="added to every section's seed but the world's")
+    performance: Performance = Field(default=Performance(), description=Performance.__doc__)
+    placement: Placement = Field(default=Placement(), description=Placement.__doc__)
+
+    def seeded(self) -> Self:
+        """The recipe with `seed` added to every section's seed but the world's, and itself 0."""
+        sections = {name: getattr(self, name) for name in type(self).model_fields}
+        shifted = {
+            name: section.model_copy(update={"seed": section.model_dump()["seed"] + self.seed})
+            for name, section in sections.items()
+            if isinstance(section, Section) and _is_shifted(type(section))
+        }
+        return self.model_copy(update={**shifted, "seed": 0})
+
+
+def _is_shifted(section: type[Section]) -> bool:
+    field = section.model_fields.get("seed")
+    return field is not None and field.json_schema_extra != UNSHIFTED
+
+
+class World(Section):
+    """The miniature world: captioned scenes of 32x32 pixels."""
+
+    train_images: int = Field(default=0, ge=0, description="pictures of the training split; 0 makes none")
+    val_images: Count = Field(default=2000, description="pictures of the validation split")
+    captions_per_image: Count = Field(default=5, description="captions beside each picture")
+    seed: Seed = Field(default=1, description="seed of scenes and captions", json_schema_extra=UNSHIFTED)
+
+
+class TeacherSource(Section):
+    """The diffusion model to start from."""
+
+    path: str = Field(
+        default="mini",
+        min_length=1,
+        description='"mini" for the embedded one, else a diffusers folder',
+        json_schema_extra=ASIDE,
+    )
+    dtype: Dtype = Field(default="fp32", description="number format the teacher runs in")
+
+
+def _every_steps(default: int) -> Any:
+    text = "training steps between two checkpoints"
+    return Field(default=default, description=text, json_schema_extra=ASIDE)
+
+
+class Trained(Section):
+    """What every training is told."""
+
+    seed: Seed = Field(default=0, description="seed of the stage's random numbers")
+    checkpoint_every_steps: Count = _every_steps(1000)
+    checkpoint_every_minutes: Rate = Field(
+        default=30.0,
+        description="minutes after which there is a checkpoint even if those steps are not done yet",
+        json_schema_extra=ASIDE,
+    )
+
+
+def _warmup(default: int, when: str = "") -> Any:
+    text = "steps over which the learning rate rises linearly to its value" + when
+    return Field(default=default, ge=0, description=text)
+
+
+def _ema() -> Any:
+    text = "decay per step of the exponential moving average of the weights (kept in fp32); 0 is off"
+    return Field(default=0.999, description=text)
+
+
+class TrainTeacher(Trained):
+    """Training of a small teacher: first the autoencoder, then the denoiser."""
+
+    autoencoder_steps: Count = Field(default=6000, description="training steps of the autoencoder")
+    autoencoder_learning_rate: Rate = Field(default=1e-3, description="peak learning rate of the autoencoder, per step")
+    autoencoder_batch_size: Count = Field(default=64, description="pictures per step of the autoencoder")
+    steps: Count = Field(default=20000, description="training steps of the denoiser")
+    learning_rate: Rate = Field(default=5e-4, description="peak learning rate of the denoiser, per step")
+    batch_size: Count = Field(default=128, description="pictures per step of the denoiser")
+    text_dropout: Fraction = Field(default=0.1, description=_DROPOUT)
+    ema_decay: Fraction = _ema()
+    warmup_steps: int = _warmup(500)
+
+
+class TrainClip(Trained):
+    """Training of the small CLIP and of the attribute reader on top of it."""
+
+    steps: Count = Field(default=4000, description="training steps of the CLIP")
+    batch_size: Count = Field(default=256, description="pictures per step of the CLIP")
+    learning_rate: Rate = Field(default=1e-3, description="peak learning rate of the CLIP, per step")
+    reader_steps: Count = Field(default=2000, description="training steps of the attribute reader")
+    reader_batch_size: Count = Field(default=256, description="pictures per step of the attribute reader")
+    reader_learning_rate: Rate = Field(default=1e-3, description="peak learning rate of the attribute reader, per step")
+
+
+class Coco(Section):
+    """Captioned pictures in the MS COCO layout: the evaluation's captions and references."""
+
+    path: str | None = Field(
+        default=None,
+        description="folder of the data set; null takes the world stage's",
+        json_schema_extra=ASIDE,
+    )
+    annotations: str = Field(
+        default="annotations/captions_val2017.json", description="caption file, relative to the folder"
+    )
+    images: str = Field(default="val2017", description="folder of pictures, relative to the folder")
+
+    def within(self) -> Coco:
+        """The files within the data set, wherever that lies."""
+        return self.model_copy(update={"path": None})
+
+
+class Prompts(Section):
+    """Which prompts the two sets of pairs are made of."""
+
+    source: Literal["mini", "coco", "text", "parquet"] = Field(
+        default="mini",
+        description="mini: the miniature grammar; coco: captions; text: a prompt per line; parquet: a column",
+    )
+    path: str | None = Field(
+        default=None,
+        description="the file (text, parquet) or caption file (coco) to read",
+        json_schema_extra=ASIDE,
+    )
+    column: str = Field(default="prompt", description="the Parquet column that holds the prompts")
+    reflow_count: Count = Field(default=20000, description="prompts, and so pairs, of the reflow part")
+    distill_count: Count = Field(default=20000, description="prompts, and so pairs, of the distillation part")
+    max_characters: Count = Field(default=1000, description="longer prompts are left out and counted, characters")
+    seed: Seed = Field(default=0, description="seed of the choice and order of prompts")
+
+    @model_validator(mode="after")
+    def _has_path(self) -> Prompts:
+        if self.source in ("text", "parquet") and self.path is None:
+            raise ValueError(f'source "{self.source}" needs `path`, the file to read')
+        return self
+
+    def count(self, part: Part) -> int:
+        """How many prompts the part has."""
+        return {"reflow": self.reflow_count, "distill": self.distill_count}[part]
+
+
+class PromptsJob(Prompts):
+    """Sample prompts; the captions of `coco` are a source, and those used in the evaluation are excluded."""
+
+    coco: Coco = Field(Coco(), description="files of the caption set within the input `coco`")
+
+    @classmethod
+    def of(cls, prompts: Prompts, coco: Coco) -> PromptsJob:
+        """The job of a recipe's sections."""
+        return cls(**dict(prompts), coco=coco.within())
+
+
+class Pairs(Section):
+    """How noise becomes a latent: the teacher's ODE. There are as many pairs as prompts of the part."""
+
+    solver: Solver = Field(default="dpmsolver++", description="the ODE solver")
+    steps: Count = Field(default=25, description="solver steps per sample")
+    guidance: Guidance = Field(default=5.0, description="guidance scale a in v(null) + a (v(text) - v(null)); 1 is off")
+    shard_size: Count = Field(default=512, description="pairs per shard, the unit of work and of resume")
+    max_abs_latent: Rate = Field(default=30.0, description="a latent with a larger absolute value is quarantined")
+    seed: Seed = Field(default=0, description="seed from which every sample's own seed follows")
+
+
+class StudentPairs(Pairs):
+    """How the 2-RF makes the pairs to distill from."""
+
+    solver: Solver = Field(default="euler", description="the ODE solver; a flow is simulated by Euler")
+    guidance: Guidance = Field(default=1.5, description="guidance scale of the 2-RF; its sweet spot is 1.5 to 2")
+    seed: Seed = Field(default=1, description="seed from which every sample's own seed follows")
+
+
+class PairsJob(Pairs):
+    """Make the pairs of one part of the prompts."""
+
+    part: Part = Field("reflow", description="which part of the prompts")
+    dtype: Dtype = Field("fp32", description="precision of the network that is solved")
+    samples: Count | None = Field(
+        default=None,
+        description="prompts of the part, for a plan made before they are; null: not known",
+        json_schema_extra=ASIDE,
+    )
+
+    @classmethod
+    def of(cls, pairs: Pairs, part: Part, prompts: Prompts, dtype: Dtype) -> PairsJob:
+        """The job of a recipe's sections for one part of its prompts."""
+        return cls(**dict(pairs), part=part, dtype=dtype, samples=prompts.count(part))
+
+
+class Training(Trained):
+    """What the trainings of the chain have in common."""
+
+    warmup_steps: int = _warmup(200)
+    decay: Decay = Field(
+        default="constant",
+        description="what follows the warm-up: a constant learning rate (the paper) or half a cosine down to 0",
+    )
+    ema_decay: Fraction = _ema()
+    gradient_clip: Rate = Field(default=1.0, description="largest norm of the gradient; a larger one is scaled down")
+    precision: Precision = Field(default="fp32", description="number format of the forward and backward pass")
+    checkpoint_every_steps: Count = _every_steps(500)
+
+
+class Reflow(Training):
+    """Training of the rectified flow on pairs."""
+
+    rounds: Count = Field(default=1, description="times to reflow; 1 gives the 2-rectified flow")
+    parameterization: Literal["raw", "converted"] = Field(
+        default="converted",
+        description="raw: the teacher's network as it is; converted: its output as a velocity",
+    )
+    sigma_density: Literal["uniform", "u_shaped"] = Field(
+        default="uniform", description="distribution of sigma in training"
+    )
+    loss: Literal["l2", "huber"] = Field(default="l2", description="distance between velocities")
+    steps: Count = Field(default=6000, description="training steps of each round")
+    batch_size: Count = Field(default=64, description="pairs per step")
+    learning_rate: Rate = Field(default=3e-4, description="peak learning rate, per step")
+    text_dropout: Fraction = Field(default=0.1, description=_DROPOUT)
+
+
+class DistillPhase(Section):
+    """One phase of a distillation."""
+
+    loss: Literal["l2", "huber", "perceptual"] = Field(
+        default="l2", description="l2, huber: between latents; perceptual: between decoded images"
+    )
+    latent_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the squared latent error that is added to a perceptual distance; none in the paper",
+    )
+    steps: Count = Field(default=3000, description="training steps of the phase")
+    batch_size: Count = Field(default=64, description="pairs per step")
+    learning_rate: Rate = Field(default=3e-4, description="peak learning rate, per step")
+
+
+class Perceptual(Section):
+    """The perceptual distance."""
+
+    kind: Literal["mini", "lpips"] = Field(
+        default="mini",
+        description="mini: the small CLIP's layers in the LPIPS formula; lpips: the lpips package",
+    )
+    network: Literal["vgg", "alex"] = Field(default="vgg", description="trunk of the lpips package")
+    trunk_weights: str | None = Field(
+        default=None,
+        description="file of that trunk's weights; null takes torchvision's cache",
+        json_schema_extra=ASIDE,
+    )
+
+
+class Distill(Training):
+    """Training of the one-step student, phase after phase."""
+
+    phases: tuple[DistillPhase, ...] = Field(
+        default=(
+            DistillPhase(),
+            DistillPhase(loss="perceptual", steps=1000, batch_size=32, learning_rate=1e-4),
+        ),
+        min_length=1,
+        strict=False,
+        description="the phases, in order",
+    )
+    warmup_steps: int = _warmup(100, ", at the beginning of each phase")
+    perceptual: Perceptual = Field(default=Perceptual(), description="the distance of the perceptual phases")
+
+    @property
+    def needs_mini_clip(self) -> bool:
+        """Whether a phase compares pictures by the layers of the small CLIP."""
+        return self.perceptual.kind == "mini" and any(phase.loss == "perceptual" for phase in self.phases)
+
+
+class Direct(Distill):
+    """The baseline: the same distillation, straight from the teacher."""
+
+    enabled: bool = Field(default=True, description="whether to train the baseline at all", json_schema_extra=ASIDE)
+
+
+class Clip(Section):
+    """The CLIP that scores how well a picture fits its prompt."""
+
+    architecture: str = Field(
+        default="mini", min_length=1, description='"mini" for the embedded one, else an open_clip name'
+    )
+    weights: str | None = Field(default=None, description="file of its weights", json_schema_extra=ASIDE)
+    prompt_prefix: str = Field(default="", description="put before every prompt")
+
+
+class Evaluate(Section):
+    """The evaluation protocol."""
+
+    num_images: int = Field(default=1000, ge=2, description="captions, and so pictures, per model and number of steps")
+    shard_size: Count = Field(default=2500, description="pictures per shard of statistics, the unit of resume")
+    steps: Counts = Field(
+        default=(1, 2, 4, 8, 25),
+        description="numbers of solver steps to evaluate the 2-RF and the teacher at",
+    )
+    teacher_steps: Count = Field(default=25, description="solver steps of the teacher's reference pictures")
+    teacher_guidance: Guidance = Field(default=5.0, description="guidance scale of the teacher")
+    rectified_guidance: Guidance = Field(default=1.5, description="guidance scale of the 2-RF")
+    teacher_solver: Solver = Field(default="dpmsolver++", description="solver of the teacher")
+    features: Literal["mini", "inception"] = Field(
+        default="mini", description="features of the Frechet distance: the small CLIP's or Inception's"
+    )
+    inception_weights: str | None = Field(
+        default=None, description="file of the Inception weights", json_schema_extra=ASIDE
+    )
+    clip: Clip = Field(default=Clip(), description="the CLIP of the CLIP score")
+    straightness_images: Count = Field(default=256, description="samples of the straightness estimate")
+    seed: Seed = Field(default=1000, description="seed from which every evaluation sample's own seed follows")
+
+    @model_validator(mode="after")
+    def _can_read(self) -> Evaluate:
+        if self.features == "inception" and self.inception_weights is None:
+            raise ValueError('features "inception" needs `inception_weights`, the file of its weights')
+        if self.clip.architecture != "mini" and self.clip.weights is None:
+            raise ValueError(f'clip.architecture "{self.clip.architecture}" needs `clip.weights`, a file')
+        return self
+
+    @property
+    def needs_mini_clip(self) -> bool:
+        """Whether the small CLIP is one of the judges."""
+        return self.features == "mini" or self.clip.architecture == "mini"
+
+
+class EvaluateJob(Evaluate):
+    """Measure every model on the captions of `coco`."""
+
+    coco: Coco = Field(Coco(), description="files of the caption set within the input `coco`")
+    roles: tuple[Role, ...] = Field(
+        default=STANDARD,
+        strict=False,
+        description="the models that are measured, as far as they are inputs",
+        json_schema_extra=as_before([role.identity() for role in STANDARD]),
+    )
+
+    @classmethod
+    def of(cls, evaluate: Evaluate, coco: Coco, roles: tuple[Role, ...]) -> EvaluateJob:
+        """The job of a recipe's sections and an algorithm's roles."""
+        return cls(**dict(evaluate), coco=coco.within(), roles=roles)
+
+
+class Report(Section):
+    """What the report shows."""
+
+    columns: Count = Field(default=10, description="prompts, the columns of the contact sheet")
+    trajectories: int = Field(default=3, ge=0, description="latents whose paths are drawn")
+
+
+class ReportJob(Report):
+    """Show what an algorithm made, beside what it claims."""
+
+    algorithm: str = Field(
+        default="instaflow", description="whose claims they are", json_schema_extra=as_before("instaflow")
+    )
+    claims: tuple[Claim | StepwiseClaim, ...] = Field(
+        default=(), strict=False, description="what the algorithm promises", json_schema_extra=ASIDE
+    )
+
+    @classmethod
+    def of(cls, report: Report, algorithm: str, claims: tuple[Claim | StepwiseClaim, ...]) -> ReportJob:
+        """The job of a recipe's section and an algorithm's claims."""
+        return cls(**dict(report), algorithm=algorithm, claims=claims)

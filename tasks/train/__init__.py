@@ -1,0 +1,1 @@
+"""Every training, over one loop."""

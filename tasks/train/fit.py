@@ -1,0 +1,248 @@
+"""One training loop for every trained stage: AdamW, warm-up, clipping, fp32 EMA, bitwise resume."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import JsonValue
+from torch import Tensor, nn
+
+from infra import stopping
+from infra.artifact import Draft
+from infra.artifact.checkpoint import Checkpoint, latest, save
+from infra.errors import UserError
+from tasks.sections import Trained, Training
+from tasks.stage import Work
+from tasks.stages import Phase
+
+LOG_EVERY_STEPS = 25
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """On what, how long and how fast to train. ``decay`` shapes the learning rate after the warm-up.
+
+    ``phase`` names the training within its stage, ``data`` is the digest of what is trained on; there is a checkpoint
+    every so many steps or minutes. The defaults are those of the miniature world's own networks.
+    """
+
+    phase: str
+    data: str
+    steps: int
+    learning_rate: float
+    seed: int
+    checkpoint_every_steps: int
+    checkpoint_every_minutes: float
+    warmup_steps: int
+    ema_decay: float = 0.999
+    gradient_clip: float = 1.0
+    decay: Literal["constant", "cosine"] = "cosine"
+
+    @classmethod
+    def of_own(
+        cls, section: Trained, phase: Phase, data: str, learning_rate: float, seed: int, warmup_steps: int
+    ) -> "FitPlan":
+        """The plan of one of the miniature world's own networks."""
+        return cls(
+            phase=phase.name,
+            data=data,
+            steps=phase.steps,
+            learning_rate=learning_rate,
+            seed=seed,
+            checkpoint_every_steps=section.checkpoint_every_steps,
+            checkpoint_every_minutes=section.checkpoint_every_minutes,
+            warmup_steps=warmup_steps,
+        )
+
+    @classmethod
+    def of(cls, section: Training, phase: Phase, data: str, learning_rate: float, seed: int) -> "FitPlan":
+        """The plan of a recipe section that says how to train, for one of its phases."""
+        return replace(
+            cls.of_own(section, phase, data, learning_rate, seed, section.warmup_steps),
+            ema_decay=section.ema_decay,
+            gradient_clip=section.gradient_clip,
+            decay=section.decay,
+        )
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step: linear warm-up, then constant or a half cosine to zero."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        fall = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.decay == "cosine" else 1.0
+        return self.learning_rate * warm * fall
+
+    def has_checkpoint(self, step: int) -> bool:
+        """Whether the state after so many steps is kept whatever the time is."""
+        return step % self.checkpoint_every_steps == 0 or step == self.steps
+
+
+class CurvePoint(NamedTuple):
+    """One row of a training curve (means over the last logged steps)."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class At:
+    """Where a training stands when its loss is asked for: the step, and the average of the weights by name (fp32).
+
+    A loss is a function of the step alone, unless its target is the average (`torch.func.functional_call`).
+    """
+
+    step: int
+    average: Mapping[str, Tensor]
+
+
+Loss = Callable[[At], Tensor]
+
+
+class Fit:
+    """A module in training, with its optimizer, its moving average and its curve."""
+
+    def __init__(self, module: nn.Module, plan: FitPlan) -> None:
+        self.module, self.plan, self.step = module, plan, 0
+        self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=plan.learning_rate, weight_decay=0.0, fused=True
+        )
+        # In bf16 an average of 0.9999 hardly moves: the EMA is fp32 whatever the module is.
+        self.ema = {name: p.detach().float().clone() for name, p in self.parameters.items()}
+        self.curve: list[CurvePoint] = []
+        self._recent: list[Tensor] = []
+
+    def train(self, loss: Loss) -> None:
+        """Do one step."""
+        rate = self.plan.learning_rate_at(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(self.plan.seed + self.step)  # dropout, where a network has any
+        self.optimizer.zero_grad(set_to_none=True)
+        value = loss(At(self.step, self.ema))
+        value.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.plan.gradient_clip)
+        self._recent.append(torch.stack([value.detach().float(), norm.detach().float()]))
+        self._refuse_non_finite()
+        self.optimizer.step()
+        self._average()
+        self.step += 1
+        if self.step % LOG_EVERY_STEPS == 0 or self.step == self.plan.steps:
+            mean = torch.stack(self._recent).mean(0).tolist()
+            self.curve.append(CurvePoint(self.step, mean[0], mean[1], rate))
+            self._recent.clear()
+
+    def _refuse_non_finite(self) -> None:
+        """Stop before the optimizer spreads a NaN; on a GPU only before a log or a checkpoint (no sync per step)."""
+        done = self.step + 1
+        reads = self._recent[-1].device.type == "cpu" or self.plan.has_checkpoint(done) or done % LOG_EVERY_STEPS == 0
+        if reads:
+            self.require_finite()
+
+    def require_finite(self) -> None:
+        """Raise UserError when a loss or gradient since the last point of the curve was not finite."""
+        if self._recent and not torch.stack(self._recent).isfinite().all():
+            raise UserError(
+                f"training: loss or gradient is not finite at step {self.step} (learning rate "
+                f"{self.plan.learning_rate:g}). Lower learning_rate or use precision: fp32. Checkpoints are kept."
+            )
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.plan.ema_decay, (1 + self.step) / (10 + self.step))
+        for name, parameter in self.parameters.items():
+            self.ema[name].lerp_(parameter.float(), 1 - decay)
+
+    @torch.no_grad()
+    def use_average(self) -> None:
+        """Load the moving average into the module: what a finished training delivers."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(self.ema[name])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole state as named tensors (safetensors, no pickle)."""
+        state = {f"model.{name}": p.detach() for name, p in self.parameters.items()}
+        state |= {f"ema.{name}": value for name, value in self.ema.items()}
+        for name, parameter in self.parameters.items():
+            state |= {f"adam.{name}.{key}": value for key, value in self.optimizer.state[parameter].items()}
+        rows = [list(map(float, point)) for point in self.curve]
+        return state | {
+            "curve": torch.tensor(rows, dtype=torch.float64).reshape(-1, 4),
+            "recent": self._stacked_recent(),
+        }
+
+    def _stacked_recent(self) -> Tensor:
+        return torch.stack(self._recent) if self._recent else torch.empty(0, 2)
+
+    @torch.no_grad()
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to the state that :meth:`tensors` described at that step, bit for bit."""
+        saved = checkpoint.tensors
+        for name, parameter in self.parameters.items():
+            parameter.copy_(saved[f"model.{name}"])
+            self.ema[name].copy_(saved[f"ema.{name}"])
+            # The fused optimizer reads parameter and moments side by side in memory: both in the parameter's layout.
+            self.optimizer.state[parameter] = {
+                "step": saved[f"adam.{name}.step"].to(parameter.device, copy=True),
+                "exp_avg": torch.empty_like(parameter).copy_(saved[f"adam.{name}.exp_avg"]),
+                "exp_avg_sq": torch.empty_like(parameter).copy_(saved[f"adam.{name}.exp_avg_sq"]),
+            }
+        self.curve = [CurvePoint(int(row[0]), *row[1:]) for row in saved["curve"].tolist()]
+        device = next(iter(self.parameters.values())).device
+        self._recent = list(saved["recent"].to(device))
+        self.step = checkpoint.step
+
+
+def fit(
+    module: nn.Module,
+    loss: Loss,
+    plan: FitPlan,
+    work: Work[Any],
+    clock: Callable[[], float] = time.monotonic,
+) -> list[CurvePoint]:
+    """Train ``module`` to the end of the plan, resuming from the phase's latest checkpoint; leaves the EMA in it.
+
+    The last step is a checkpoint too: a later phase of the same stage starts from it after a restart. Returns the
+    training curve. Raises UserError for a non-finite loss and for a checkpoint of another layout, and Stopped, after a
+    checkpoint of the step it is at, when it is asked to end early. ``clock`` counts seconds.
+    """
+    training, out, told = Fit(module, plan), work.out, _progress(work, plan.phase)
+    layout = _layout(training, out)
+    checkpoint = latest(out, layout, plan.phase)
+    if checkpoint is not None:
+        training.restore(checkpoint)
+    told(training.step)
+    saved_s = clock()
+    while training.step < plan.steps:
+        training.train(loss)
+        told(training.step)
+        asked, late = stopping.asked(), clock() - saved_s >= 60 * plan.checkpoint_every_minutes
+        if asked or late or plan.has_checkpoint(training.step):
+            training.require_finite()  # on a GPU a step between two checkpoints has not been looked at
+            save(out, Checkpoint(training.step, training.tensors(), layout, plan.phase))
+            saved_s = clock()
+        if asked:
+            raise stopping.Stopped
+    training.use_average()
+    return training.curve
+
+
+def _layout(training: Fit, out: Draft) -> dict[str, JsonValue]:
+    """What a checkpoint has to fit."""
+    return {
+        "fingerprint": out.fingerprint,
+        "data": training.plan.data,
+        "phase": training.plan.phase,
+        "world_size": 1,
+        "parameters": sum(p.numel() for p in training.ema.values()),
+    }
+
+
+def _progress(work: Work[Any], phase: str) -> Callable[[int], None]:
+    """Tells the stage's progress of the steps of one of its phases."""
+    phases = [one.name for one in work.extent.phases]
+    before = sum(one.steps for one in work.extent.phases[: phases.index(phase)])
+    return lambda step: work.progress(before + step, work.extent.total, work.extent.piece)

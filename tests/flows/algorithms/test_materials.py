@@ -1,0 +1,39 @@
+"""What an algorithm starts from: made here if the recipe says so, else given."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.algorithms.chain import Given
+from flows.algorithms.instaflow import Recipe
+from flows.recipes import chain_of, parse_recipe
+from infra.errors import UserError
+from tasks.sections import World
+
+
+def test_teacher_and_clip_are_trained_when_the_recipe_says_so() -> None:
+    nodes = chain_of(Recipe.model_validate({"name": "test", "train_teacher": {}, "train_clip": {}})).nodes
+    assert [*nodes][:3] == ["world", "teacher", "clip"]
+    assert isinstance(nodes["world"].config, World)
+    assert nodes["teacher"].inputs == nodes["clip"].inputs == {"world": "world"}
+    assert nodes["pairs-1"].inputs["teacher"] == "teacher" and nodes["evaluate"].inputs["clip"] == "clip"
+
+
+def test_they_are_given_where_it_does_not() -> None:
+    chain = chain_of(parse_recipe({"name": "test", "teacher": {"path": "/models/sd"}}, "test"))
+    assert {*chain.given()} == {Given("model", "/models/sd"), Given("clip", "mini")}
+    assert "teacher" not in chain.nodes and "clip" not in chain.nodes
+
+
+def test_a_caption_set_of_ones_own() -> None:
+    nodes = chain_of(parse_recipe({"name": "test", "world": None, "coco": {"path": "/data/coco"}}, "test")).nodes
+    assert "world" not in nodes
+    assert nodes["prompts"].inputs == {"coco": Given("coco", "/data/coco")}
+    assert nodes["evaluate"].inputs["coco"] == Given("coco", "/data/coco")
+    assert "/data/coco" not in str(nodes["evaluate"].config), "where it lies is no part of what is done"
+
+
+@pytest.mark.parametrize("algorithm", ["instaflow", "miniature"])
+def test_pictures_come_from_somewhere(algorithm: str) -> None:
+    with pytest.raises(UserError, match="here: recipe: without `world` the evaluation needs `coco.path`"):
+        parse_recipe({"name": "test", "algorithm": algorithm, "world": None}, "here")

@@ -1,0 +1,280 @@
+"""The command line, end to end over small stages and a real Prefect server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import stat
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.cli.status_table import standing
+from flows.recipes import load_recipe
+from flows.server.local import Endpoint
+from infra.store import open_store
+from infra.upkeep.runs import list_runs
+from tasks.progress import silent
+from tasks.sections import Performance
+from tasks.stage import run_stage
+from tasks.stages import STAGES
+from tests.flows.conftest import Cli, Start
+from tests.flows.small_stages import trained
+from tests.s3 import BUCKET, S3Server
+
+CHAIN = [
+    "world",
+    "prompts",
+    "pairs-1",
+    "reflow-1",
+    "pairs-student",
+    "distill",
+    "direct",
+    "evaluate",
+    "report",
+]
+
+
+def _rows(prefect_home: Path, query: str) -> list[tuple[str, ...]]:
+    with sqlite3.connect(f"file:{prefect_home}/prefect.db?mode=ro", uri=True) as database:
+        return database.execute(query).fetchall()
+
+
+@pytest.mark.server
+def test_a_run_leaves_report_records_and_a_cache(cli: Cli, tmp_path: Path, prefect_home: Path) -> None:
+    flows_before = len(_rows(prefect_home, "select id from flow_run")) if (prefect_home / "prefect.db").exists() else 0
+    first = cli("run", "tiny", "--out", "demo")
+    assert first.returncode == 0, first.stderr
+    *_, table_row, _, last = first.stdout.splitlines()
+    assert table_row.split()[:4] == ["teacher", "2", "3", "0.25"] and last == "report: demo/report.html"
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {
+        "report.html", "contact_sheet.png", "metrics.json", "metrics.parquet",
+    }  # fmt: skip
+
+    second = cli("run", "tiny")
+    assert [line.split()[:2] for line in second.stderr.splitlines()] == [[stage, "cached"] for stage in CHAIN]
+
+    runs = _rows(prefect_home, "select name, state_name from flow_run order by created")[flows_before:]
+    assert sorted(runs) == sorted(
+        [("tiny", "Completed")] * 2 + [(stage, state) for stage in CHAIN for state in ("Completed", "Cached")]
+    )
+    tasks = _rows(prefect_home, "select state_name from task_run where name not glob '*-[0-9]'")
+    assert tasks.count(("Completed",)) >= len(CHAIN), "no task run is lost when the server stops"
+    keys = {key for (key,) in _rows(prefect_home, "select key from artifact_collection")}
+    assert {"stage-pairs-1", "stage-pairs-1-progress", "stage-report", "report"} <= keys
+
+    status = cli("status")
+    assert status.stdout.count("done") == 2 and "tiny" in status.stdout
+    planned = json.loads(cli("plan", "tiny", "--json").stdout)
+    assert [(line["id"], line["state"]) for line in planned] == [(stage, "cached") for stage in CHAIN]
+    exported = cli("export", f"distill/{_fingerprint(planned, 'distill')[:6]}", "student")
+    assert exported.returncode == 0 and (tmp_path / "student" / "model_index.json").is_file()
+    assert cli("report", "tiny", "--out", "again").stdout.endswith("report: again/report.html\n")
+
+
+def _fingerprint(planned: list[dict[str, str]], stage_id: str) -> str:
+    return next(line["fingerprint"] for line in planned if line["id"] == stage_id)
+
+
+@pytest.mark.server
+def test_the_miniature_models_are_put_where_they_are_told(cli: Cli, tmp_path: Path) -> None:
+    told = cli("mini", "--set", "train_clip.steps=7", "--out", "embedded")
+    assert (told.returncode, told.stdout) == (0, "embedded\n"), told.stderr
+    assert [line.split()[0] for line in told.stderr.splitlines()] == ["world", "teacher", "clip"]
+    assert {path.name for path in (tmp_path / "embedded").iterdir()} == {
+        "teacher", "teacher.manifest.json", "clip", "clip.manifest.json",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "embedded" / "clip.manifest.json").read_text())["config"]["steps"] == 7
+    assert (tmp_path / "embedded" / "clip" / "model_index.json").is_file()
+    planned = {line["id"]: line for line in json.loads(cli("plan", "weights", "--json").stdout)}
+    assert [planned[name]["state"] for name in ("world", "teacher")] == ["cached", "cached"]
+
+
+@pytest.mark.server
+def test_two_operators_at_once_get_one_result(start: Start, tmp_path: Path) -> None:
+    both = [start("run", "tiny", "--out", out, SMALL_STAGE_S="0.1") for out in ("a", "b")]
+    for process in both:
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 0, told
+    one, other = ({path.name: path.read_bytes() for path in (tmp_path / out).iterdir()} for out in ("a", "b"))
+    assert one == other and "report.html" in one
+    assert [run.state for run in list_runs(open_store(tmp_path / "store"))] == ["done", "done"]
+
+
+@pytest.mark.server
+def test_keys_are_nowhere(
+    cli: Cli, tmp_path: Path, prefect_home: Path, rclone: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSTAFLOW_CACHE", str(tmp_path / "cache"))
+    for name, value in (keys := rclone.environment()).items():
+        monkeypatch.setenv(name, value)
+    at = ("--store", f"s3://{BUCKET}/{uuid.uuid4().hex}")
+    commands = {"plan": 0, "run": 0, "status": 0, "artifacts": 0, "doctor": 1}  # the small weights have no manifest
+    arguments = {"plan": ["tiny"], "run": ["tiny"], "artifacts": ["ls"]}
+    told = {name: cli(name, *arguments.get(name, []), *at) for name in commands}
+    assert {name: one.returncode for name, one in told.items()} == commands, told
+    wrong = cli("run", "tiny", *at, AWS_SECRET_ACCESS_KEY="wrongwrong")
+    assert wrong.returncode == 2 and "SignatureDoesNotMatch" in wrong.stderr
+
+    store = open_store(at[1])
+    written = {path: store.read(path) for path in store.list()}
+    written |= {str(path): path.read_bytes() for path in _files(tmp_path) + _files(prefect_home)}
+    written |= {name: (one.stdout + one.stderr).encode() for name, one in [*told.items(), ("wrong", wrong)]}
+    assert any(path.endswith("prefect.db") for path in written) and any("runs/" in path for path in written)
+    for key in (keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], "wrongwrong"):
+        assert not [path for path, content in written.items() if key.encode() in content]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.server
+def test_a_stage_that_fails_is_told_in_one_paragraph_and_resumed(cli: Cli, tmp_path: Path) -> None:
+    failed = cli("run", "tiny", SMALL_STAGE_FAILS="reflow")
+    assert failed.returncode == 2
+    assert failed.stderr.splitlines()[-1] == "instaflow: reflow: told to fail"
+    assert "Traceback" not in failed.stderr
+    assert "failed" in cli("status").stdout
+    (record,) = list_runs(open_store(tmp_path / "store"))
+    assert (record.state, record.exit, record.error) == ("failed", 2, "UserError: reflow: told to fail")
+    last = record.stages[-1]
+    assert (last.stage, last.state, last.error) == ("reflow-1", "failed", record.error) and last.seconds > 0
+    again = cli("run", "tiny")
+    assert again.returncode == 0
+    assert [line.split()[0] for line in again.stderr.splitlines() if "cached" in line] == CHAIN[:3]
+
+
+@pytest.mark.server
+def test_a_killed_command_line_takes_its_server_along(start: Start, tmp_path: Path) -> None:
+    process, store = start("run", "tiny", SMALL_STAGE_S="30"), open_store(tmp_path / "store")
+    server = _server_of(process.pid)
+    _wait_for(lambda: any(run.stages for run in list_runs(store)))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not psutil.wait_procs(server, timeout=15)[1]
+    (record,) = list_runs(store)
+    assert (record.state, record.exit, record.pid) == ("running", None, process.pid)
+    assert standing(record, datetime.now(UTC)) == "running world"
+    assert standing(record, datetime.now(UTC) + timedelta(minutes=10)).startswith("lost (last sign of life 10 min")
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_a_training_told_to_stop_loses_no_step(start: Start, cli: Cli, tmp_path: Path) -> None:
+    steps, store = tmp_path / "steps", open_store(tmp_path / "store")
+    command = ("run", "tiny", "--until", "reflow-1", "--set", "reflow.steps=400")
+    rare = ("--set", "reflow.checkpoint_every_steps=1000")
+    process = start(*command, *rare, SMALL_STAGE_TRAINS="reflow", SMALL_STAGE_S="0.02")
+    _wait_for(lambda: steps.exists() and len(steps.read_text().split()) > 20)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM, told
+    assert "reflow-1: stopping when the step under way is done" in told
+    (record,) = list_runs(store)
+    assert (record.state, record.exit, record.stages[-1].state) == ("cancelled", "SIGTERM", "cancelled")
+
+    (checkpoint,) = [path for path in store.list("reflow") if path.endswith(".json")]
+    reached = int(checkpoint[-13:-5])
+    assert steps.read_text().split() == [str(step) for step in range(reached)] and 20 < reached < 400
+    again = cli(*command, *rare, SMALL_STAGE_TRAINS="reflow")
+    assert again.returncode == 0, again.stderr
+    assert steps.read_text().split() == [str(step) for step in range(400)], "each step once"
+    done = list_runs(store)[-1]
+    assert (done.state, done.exit) == ("done", 0)
+    assert (done.stages[-1].unit, done.stages[-1].units) == ("steps", 400 - reached)
+    assert {path.name for path in tmp_path.glob("store/reflow/*/data/*")} == {_straight_through(tmp_path)}
+
+
+def _straight_through(folder: Path) -> str:
+    """The name, which carries the hash, of what the same training makes when nothing stops it."""
+    config = load_recipe("tiny", ["reflow.steps=400", "reflow.checkpoint_every_steps=1000"]).reflow
+    (folder / "whole").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder / "whole")
+        store = open_store(folder / "whole")
+        made = run_stage(trained(STAGES["reflow"]), config, {}, store, Performance(), silent)
+    return Path(made.files()[0].path).name
+
+
+@pytest.mark.server
+def test_ctrl_c_is_a_cancelled_run(start: Start, cli: Cli, tmp_path: Path) -> None:
+    process = start("run", "tiny", SMALL_STAGE_S="30")
+    server = _server_of(process.pid)
+    _wait_for((tmp_path / "working").exists)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert not psutil.wait_procs(server, timeout=15)[1]
+    assert "cancelled" in cli("status").stdout
+
+
+@pytest.mark.server
+def test_a_standing_server_takes_the_records_of_later_runs(start: Start, cli: Cli, prefect_home: Path) -> None:
+    process = start("server", "--port", "0")
+    door = prefect_home / "server.json"
+    _wait_for(door.exists)
+    assert stat.S_IMODE(door.stat().st_mode) == 0o600
+    endpoint = Endpoint(**json.loads(door.read_text()))
+    assert cli("run", "tiny").returncode == 0
+    assert endpoint.is_up(), "a run leaves the standing server alone"
+    secret = (endpoint.auth or "").partition(":")[2].encode()
+    for path in prefect_home.rglob("*"):
+        assert path == door or not path.is_file() or secret not in path.read_bytes(), path
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert not door.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "tinny"], "recipe tinny: there is no such recipe. Expected one of mini"),
+        (["plan", "tiny", "--set", "pairs.stepz=1"], "pairs.stepz: unknown key. Did you mean pairs.steps?"),
+        (["run", "tiny", "--only", "prompts,pairs-1"], "stage prompts needs world, which is left out of this run"),
+        (["run", "tiny", "--force", "clip"], "--force clip: this recipe has no such stage"),
+        (["plan", "tiny", "--set", "teacher.path=/nowhere"], "/nowhere: no such file or folder"),
+        (["plan", "tiny", "--set", "algorithm=miniature"], "--set algorithm=miniature: the recipe's file says which"),
+        (["plan", "other.yaml"], "other.yaml: algorithm: found 'instaflw', expected one of instaflow, miniature. Did"),
+        (["generate", "a large red circle"], "recipe mini has no distill here. Run it first"),
+        (["generate", "a ring", "--model", "2-rf", "--recipe", "two.yaml"], "recipe two has no reflow-2 here"),
+        (["report"], "recipe mini has no report here"),
+        (["export", "distill/ffff", "student"], "artifact distill/ffff: nothing of that name"),
+    ],
+)
+def test_a_users_mistake_is_a_sentence(cli: Cli, tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "other.yaml").write_text("name: other\nalgorithm: instaflw\n")
+    (tmp_path / "two.yaml").write_text("name: two\nreflow: {rounds: 2}\n")
+    run = cli(*arguments)
+    assert run.returncode == 2
+    assert message in run.stderr and "Traceback" not in run.stderr
+
+
+def test_an_api_that_does_not_answer_is_named(cli: Cli) -> None:
+    run = cli("run", "tiny", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert run.returncode == 2
+    assert "PREFECT_API_URL http://127.0.0.1:9/api: no server answers there" in run.stderr
+
+
+def _server_of(pid: int) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+
+    def two() -> bool:
+        found[:] = psutil.Process(pid).children(recursive=True)
+        return len(found) >= 2  # the guard and the server
+
+    _wait_for(two)
+    return found
+
+
+def _wait_for(condition: object, within_s: float = 60.0) -> None:
+    assert callable(condition)
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s, condition
+        time.sleep(0.1)

@@ -1,0 +1,149 @@
+"""`instaflow artifacts` over the small chain."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+import webdataset
+from typer.testing import CliRunner
+
+from flows.cli.artifacts import artifacts
+from infra.artifact import Artifact
+from infra.errors import UserError
+from infra.store import Store, open_store
+from infra.upkeep.inventory import find
+from tests.infra.chain import make, make_chain
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store")
+
+
+@pytest.fixture
+def chain(store: Store, tmp_path: Path) -> dict[str, Artifact]:
+    return make_chain(store, tmp_path / "teacher")
+
+
+def _run(store: Store, *arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(artifacts, [*arguments, "--store", store.url])
+    if isinstance(result.exception, UserError):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def test_ls(store: Store, chain: dict[str, Artifact]) -> None:
+    store.write("pairs/0123456789abcdef/units/x.json", b"{}")
+    lines = _run(store, "ls").splitlines()
+    assert len(lines) == 1 + 4 and lines[0].split() == ["artifact", "rows", "size", "finished", "wanted", "by"]
+    assert next(line for line in lines if "0123456789abcdef" in line).split()[1:] == ["unfinished"]
+    line = next(line for line in lines if line.startswith("distill/")).split()
+    assert line[0] == chain["distill"].base and line[1] == "4" and line[-1] == "mini"
+    listed = {line["artifact"]: line for line in json.loads(_run(store, "ls", "--json"))}
+    assert listed[chain["distill"].base]["digest"] == chain["distill"].digest
+    assert listed["pairs/0123456789abcdef"]["finished_at"] is None
+
+
+def test_ls_of_nothing(store: Store) -> None:
+    assert _run(store, "ls") == f"no artifacts in {store.url} yet\n"
+
+
+def test_show(store: Store, chain: dict[str, Artifact]) -> None:
+    made = chain["pairs-1"]
+    text = _run(store, "show", made.fingerprint[:8])
+    for part in (made.uri, made.digest, "input prompts", made.files()[0].path, '{"mean": 0.5}'):
+        assert part in text
+    assert json.loads(_run(store, "show", made.base, "--json"))["fingerprint"] == made.fingerprint
+
+
+def test_verify_names_what_is_bad_and_what_to_do(store: Store, chain: dict[str, Artifact]) -> None:
+    assert _run(store, "verify") == "every file is what its manifest says\n"
+    made = chain["pairs-1"]
+    first, second = made.files()
+    store.write(f"{made.base}/{first.path}", b"x" * first.bytes)
+    store.delete(f"{made.base}/{second.path}")
+    for arguments, what in (
+        (["verify"], "units shard-000000, shard-000001"),
+        (["verify", made.base], "the damaged part"),
+    ):
+        text = _run(store, *arguments, code=1)
+        assert f"{made.base}/{first.path}: has sha256" in text
+        assert f"{made.base}/{second.path}: is missing" in text
+        assert f"Run its recipe again: only {what} will be redone." in text
+    assert _run(store, "verify", chain["prompts"].base) == "every file is what its manifest says\n"
+
+
+def test_verify_names_a_manifest_that_does_not_parse(store: Store, chain: dict[str, Artifact]) -> None:
+    store.write(f"{chain['distill'].base}/manifest.json", b"{")
+    assert f"{chain['distill'].base}/manifest.json: the whole file" in _run(store, "verify", code=1)
+
+
+def test_urls_are_what_webdataset_reads(store: Store, tmp_path: Path) -> None:
+    import tarfile
+
+    made = make(store, "pairs", {})
+    for file in made.files():
+        (tmp_path / "a.txt").write_text("text")
+        with tarfile.open(f"{store.url}/{made.base}/{file.path}", "w") as tar:
+            tar.add(tmp_path / "a.txt", "000.txt")
+    shards = _run(store, "urls", made.base).splitlines()
+    assert [sample["txt"] for sample in webdataset.WebDataset(shards, shardshuffle=False)] == [b"text"] * 2
+    with pytest.raises(UserError, match=r"no file is named \*\.parquet; it has shard-000000\.tar"):
+        _run(store, "urls", made.base, "--glob", "*.parquet")
+
+
+def test_urls_of_another_store(tmp_path: Path) -> None:
+    store = open_store(f"memory://bucket{tmp_path}")
+    made = make(store, "pairs", {})
+    assert _run(store, "urls", made.base).splitlines() == [f"{store.url}/{made.base}/{f.path}" for f in made.files()]
+
+
+def test_lineage_goes_down_to_the_prompts_and_the_teacher(
+    store: Store, chain: dict[str, Artifact], tmp_path: Path
+) -> None:
+    lines = _run(store, "lineage", chain["distill"].base).splitlines()
+    assert lines[0].startswith(chain["distill"].base)
+    assert [line.lstrip("│├└─ ").partition(": ")[0] for line in lines[1:]] == ["pairs", "prompts", "teacher"]
+    assert str(tmp_path / "teacher") in lines[-1]
+
+
+def test_lineage_draws_each_once(store: Store, chain: dict[str, Artifact]) -> None:
+    both = make(store, "evaluate", {"pairs": chain["pairs-1"], "prompts": chain["prompts"]})
+    text = _run(store, "lineage", both.base)
+    assert text.count("(above)") == 1
+
+
+def test_gc_asks_first(store: Store, chain: dict[str, Artifact]) -> None:
+    loose = make(store, "pairs", {}, {"steps": 1})
+    assert _run(store, "gc") == "nothing to remove\n", "younger than a week"
+    long_ago = time.time() - 8 * 86400
+    for path in (Path(store.url) / loose.base).rglob("*"):
+        os.utime(path, (long_ago, long_ago))
+    text = _run(store, "gc")
+    assert f"{loose.base}: no recipe's last run and no pin needs it" in text and "would remove 1 thing" in text
+    assert find(store, loose.base)
+    assert _run(store, "gc", "--grace", "9d") == "nothing to remove\n"
+    _run(store, "pin", loose.base, "--note", "for the paper")
+    assert _run(store, "gc") == "nothing to remove\n"
+    assert _run(store, "unpin", loose.base) == f"{loose.base} is not pinned any more\n"
+    assert "removed 1 thing" in _run(store, "gc", "--delete")
+    assert store.list(loose.base) == []
+
+
+@pytest.mark.parametrize("grace", ["7", "a week", "-1d", ""])
+def test_a_grace_that_is_none(store: Store, grace: str) -> None:
+    with pytest.raises(UserError, match="expected a number and s, m, h or d"):
+        _run(store, "gc", "--grace", grace)
+
+
+def test_cp(store: Store, chain: dict[str, Artifact], tmp_path: Path) -> None:
+    target = open_store(tmp_path / "target")
+    lines = _run(store, "cp", chain["distill"].base, target.url).splitlines()
+    assert lines == [f"{target.url}/{chain[name].base}" for name in ("prompts", "pairs-1", "distill")]
+    assert _run(store, "cp", "--alone", chain["distill"].base, target.url).endswith("(was there)\n")
+    assert _run(target, "verify") == "every file is what its manifest says\n"

@@ -1,0 +1,157 @@
+"""A plan tells what would run and which field is to blame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows.algorithms.chain import Given
+from flows.recipes import parse_recipe
+from flows.run import sources
+from infra.artifact import Artifact, Draft, Folder
+from infra.artifact.redo import redo_all, redo_units
+from infra.errors import UserError
+from infra.recipe import Section, apply_overrides
+from infra.upkeep.runs import read_ref
+from tasks.sections import PairsJob
+from tasks.stage import stage_fingerprint
+from tasks.stages import STAGES, stage_of
+from tests.flows.kitchen import CHAIN, RECIPE, Kitchen
+
+
+def test_everything_runs_in_an_empty_store(kitchen: Kitchen) -> None:
+    lines = kitchen.plan()
+    assert {line.state for line in lines.values()} == {"run"}
+    assert lines["world"].reason == "first run of this recipe" and lines["world"].fingerprint
+    assert lines["reflow-1"].reason.endswith("waits for pairs-1") and lines["reflow-1"].fingerprint is None
+
+
+def test_a_second_run_is_cached(kitchen: Kitchen) -> None:
+    kitchen.run()
+    lines = kitchen.plan()
+    assert {(line.state, line.reason) for line in lines.values()} == {("cached", "nothing changed")}
+    assert isinstance(Artifact.find(kitchen.store, lines["report"].artifact or ""), Artifact)
+
+
+def test_a_plan_names_the_field_and_both_values(kitchen: Kitchen) -> None:
+    kitchen.run()
+    lines = kitchen.plan("student_pairs.steps=10", "performance.sample_batch_size=7")
+    cached = {name for name, line in lines.items() if line.state == "cached"}
+    assert cached == {"world", "prompts", "pairs-1", "reflow-1", "direct"}
+    assert lines["pairs-student"].reason == "steps: 25 -> 10"
+    assert lines["distill"].reason == "waits for pairs-student"
+
+
+def test_lists_of_sections_are_compared_item_by_item(kitchen: Kitchen) -> None:
+    kitchen.run()
+    phases = "[{loss: l2}, {loss: perceptual, steps: 5, batch_size: 32, learning_rate: 1e-4}]"
+    assert kitchen.plan(f"distill.phases={phases}")["distill"].reason == "phases.1.steps: 1000 -> 5"
+
+
+def test_another_teacher_keeps_the_prompts(kitchen: Kitchen, tmp_path: Path) -> None:
+    kitchen.run()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "weights.txt").write_text("another teacher")
+    lines = kitchen.plan(f"teacher.path={tmp_path / 'other'}")
+    assert {name for name, line in lines.items() if line.state == "cached"} == {"world", "prompts"}
+    before, after = Folder.open(tmp_path / "model").digest[:12], Folder.open(tmp_path / "other").digest[:12]
+    assert lines["pairs-1"].reason == f"input teacher: {before} -> {after}"
+
+
+def _interrupted(kitchen: Kitchen, stage_id: str, config: Section, units: list[str], checkpoints: list[str]) -> None:
+    """What a killed run of a stage of `RECIPE` leaves behind, everything before it being there."""
+    stage = stage_of(stage_id)
+    taken = {
+        role: sources.given(one.tree, one.path) if isinstance(one, Given) else kitchen.artifact(one)
+        for role, one in CHAIN.nodes[stage_id].inputs.items()
+    }
+    draft = Draft(kitchen.store, stage.name, stage_fingerprint(stage, config, taken))
+    for unit in units:
+        (draft.workdir / unit).write_text(unit)
+        draft.commit_unit(unit, {f"{unit}.txt": draft.workdir / unit})
+    for name in checkpoints:
+        kitchen.store.write(f"{draft.base}/checkpoints/{name}", b"{}")
+
+
+def test_shards_of_an_interrupted_run_are_counted(kitchen: Kitchen) -> None:
+    kitchen.run()
+    recipe = apply_overrides(RECIPE, ["pairs.shard_size=4000", "prompts.reflow_count=20000"])
+    job = PairsJob.of(recipe.pairs, "reflow", recipe.prompts, "fp32")
+    _interrupted(kitchen, "pairs-1", job, ["shard-000000", "shard-000003", "index"], [])
+    line = kitchen.plan(recipe=recipe)["pairs-1"]
+    assert (line.state, line.done, line.total, line.unit) == ("resume", 2, 5, "shards")
+    assert line.reason == "shard_size: 512 -> 4000"
+
+
+def test_steps_of_an_interrupted_training_are_counted_over_its_phases(kitchen: Kitchen) -> None:
+    kitchen.run()
+    recipe = apply_overrides(RECIPE, ["direct.seed=5"])
+    names = ["phase-0-l2/step-00003000", "phase-1-perceptual/step-00000250", "phase-1-perceptual/step-00000500"]
+    _interrupted(kitchen, "direct", recipe.direct, [], [f"{name}.json" for name in names])
+    line = kitchen.plan(recipe=recipe)["direct"]
+    assert (line.state, line.done, line.total, line.unit) == ("resume", 3500, 4000, "steps")
+
+
+def test_an_earlier_run_lets_expect_time_and_room(kitchen: Kitchen) -> None:
+    assert kitchen.plan()["pairs-1"].expected_seconds is None
+    kitchen.run()
+    ref = read_ref(kitchen.store, "test", "pairs-1")
+    assert ref is not None
+    manifest = Artifact.find(kitchen.store, ref.artifact).manifest.model_copy(update={"seconds": 100.0, "rows": 10_000})
+    kitchen.store.write(f"{ref.artifact}/manifest.json", manifest.to_bytes())
+    size = sum(file.bytes for file in manifest.files)
+    twice = kitchen.plan("pairs.steps=50")["pairs-1"]
+    assert (twice.expected_seconds, twice.expected_bytes) == (400.0, 2 * size), "20,000 prompts, and twice the steps"
+    unguided = kitchen.plan("pairs.guidance=1.0", "prompts.reflow_count=5000")["pairs-1"]
+    assert (unguided.expected_seconds, unguided.expected_bytes) == (25.0, round(size / 2))
+    other = kitchen.plan(recipe=parse_recipe({"name": "other", "pairs": {"seed": 9}}, "x"))["pairs-1"]
+    assert other.expected_seconds == 200.0, "a recipe that was never run takes what the store knows"
+    assert kitchen.plan()["pairs-1"].expected_seconds is None, "nothing is to be expected of what is cached"
+
+
+def test_an_earlier_run_with_other_fields_is_passed_over(kitchen: Kitchen) -> None:
+    kitchen.run()
+    ref = read_ref(kitchen.store, "test", "direct")
+    assert ref is not None
+    manifest = Artifact.find(kitchen.store, ref.artifact).manifest.model_copy(update={"config": {"epochs": 3}})
+    kitchen.store.write(f"{ref.artifact}/manifest.json", manifest.to_bytes())
+    assert kitchen.plan("direct.seed=3")["direct"].expected_seconds is None
+
+
+def test_a_swept_artifact_is_made_again(kitchen: Kitchen) -> None:
+    kitchen.run()
+    for path in kitchen.store.list("direct"):
+        kitchen.store.delete(path)
+    line = kitchen.plan()["direct"]
+    assert (line.state, line.reason) == ("run", "its artifact is gone from the store")
+
+
+def test_a_new_version_of_a_stage_is_said(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
+    kitchen.run()
+    monkeypatch.setitem(STAGES, "direct", replace(STAGES["direct"], version=99))
+    lines = kitchen.plan()
+    assert (lines["direct"].state, lines["direct"].reason) == ("run", "the stage has a new version")
+    assert (lines["evaluate"].state, lines["evaluate"].reason) == ("run", "waits for direct")
+
+
+def test_what_is_marked_to_be_redone_says_why(kitchen: Kitchen) -> None:
+    kitchen.run()
+    made = kitchen.artifact("direct")
+    redo_units(kitchen.store, made.base, ["unit-1"], "unit-1 was bent")
+    assert kitchen.plan()["direct"].reason == "unit-1 was bent"
+    redo_all(kitchen.store, made.base)
+    assert kitchen.plan()["direct"].reason == "asked for with --force"
+
+
+def test_a_damaged_manifest_of_an_earlier_run_says_nothing(kitchen: Kitchen) -> None:
+    kitchen.run()
+    kitchen.store.write(f"{kitchen.artifact('direct').base}/manifest.json", b"{")
+    line = kitchen.plan("direct.seed=3")["direct"]
+    assert (line.state, line.reason, line.expected_seconds) == ("run", "seed: 0 -> 3", None)
+
+
+def test_a_missing_file_is_an_error_whenever_its_stage_would_run(kitchen: Kitchen) -> None:
+    with pytest.raises(UserError, match=r"^perceptual\.trunk_weights: /absent\.pth: no such file or folder"):
+        kitchen.plan("distill.perceptual={kind: lpips, trunk_weights: /absent.pth}")

@@ -1,0 +1,183 @@
+"""What a run does and leaves out, and what its record says of it."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+
+import pytest
+from prefect.exceptions import TerminationSignal
+
+from flows.run.runner import LeftOut, recorded
+from flows.run.watch import watch_of
+from infra.artifact import Artifact
+from infra.artifact.redo import REDO
+from infra.errors import UserError
+from infra.store import StoreError
+from infra.store.local import LocalStore
+from infra.upkeep.runs import list_runs, read_ref
+from tasks.stages import STAGES, Stage, stage_of
+from tests.flows.kitchen import CHAIN, Kitchen
+from tests.flows.small_stages import Small, small
+
+
+def test_a_part_is_run_and_the_rest_later(kitchen: Kitchen) -> None:
+    assert kitchen.run(until=("pairs-1",)) == ["world", "prompts", "pairs-1"]
+    assert kitchen.run(only=("reflow",)) == ["reflow-1"]
+    states = {stage.stage: stage.state for stage in list_runs(kitchen.store)[-1].stages}
+    assert states == {"world": "cached", "prompts": "cached", "pairs-1": "cached", "reflow-1": "done"}
+    assert kitchen.run(start=("reflow",)) == ["pairs-student", "distill", "direct", "evaluate", "report"]
+    assert kitchen.run() == []
+    assert {line.state for line in kitchen.plan().values()} == {"cached"}
+
+
+def test_what_lies_after_the_chosen_part_is_not_missed(kitchen: Kitchen) -> None:
+    report = kitchen.handles(until=("world",))["report"]
+    assert isinstance(report, LeftOut) and "prompts" in report.stage_ids
+
+
+def test_a_forced_stage_is_redone_and_what_follows_is_still_good(kitchen: Kitchen) -> None:
+    kitchen.run()
+    before = {line.id: line.artifact for line in kitchen.plan().values()}
+    assert kitchen.run(force=("reflow", "world")) == ["world", "reflow-1"]
+    assert {line.id: line.artifact for line in kitchen.plan().values()} == before
+
+
+def test_a_forced_stage_with_another_outcome_redoes_what_follows(kitchen: Kitchen) -> None:
+    kitchen.run()
+
+    kitchen.stage = _otherwise
+    assert kitchen.run(force=("distill",), until=("distill",)) == ["distill"]
+    kitchen.stage = small
+    assert kitchen.run() == ["evaluate", "report"]
+
+
+class Other(Small):
+    """Small work with another outcome."""
+
+    def text(self) -> str:
+        """What the files hold."""
+        return f"other than {super().text()}"
+
+
+def _otherwise(stage: Stage) -> Stage:
+    return replace(small(stage), work=f"{__name__}:Other")
+
+
+def test_a_forced_stage_that_is_stopped_goes_on_and_keeps_the_old_one(kitchen: Kitchen) -> None:
+    kitchen.run()
+    old, told = kitchen.artifact("direct"), list[int]()
+
+    def stopped_once(done: int, total: int, unit: str) -> None:
+        told.append(done)
+        if told == [0, 1, 2]:
+            raise KeyboardInterrupt
+
+    kitchen.progress = stopped_once
+    with pytest.raises(KeyboardInterrupt):
+        kitchen.run(force=("direct",))
+    assert Artifact.find(kitchen.store, old.uri).manifest == old.manifest
+    assert old.fetch(old.files("part-2.txt")[0]).exists(), "the old files too"
+    assert kitchen.run(force=("direct",)) == ["direct"]
+    assert told == [0, 1, 2, 2, 3], "the second demand goes on where the first was stopped"
+    assert not kitchen.store.exists(f"{old.base}/{REDO}")
+    new = Artifact.find(kitchen.store, old.uri)
+    assert new.digest == old.digest and new.manifest.finished_at > old.manifest.finished_at
+
+
+def test_a_lost_file_is_made_again_and_nothing_else(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STAGES, "pairs", small(STAGES["pairs"]))  # the plan counts its units, too
+    kitchen.run()
+    pairs = kitchen.artifact("pairs-1")
+    kitchen.store.delete(f"{pairs.base}/{pairs.files('part-1.txt')[0].path}")
+    line = kitchen.plan()["pairs-1"]
+    assert line.state == "resume" and "is missing" in line.reason
+    with pytest.raises(UserError, match="stage reflow-1 needs pairs-1"):
+        kitchen.run(only=("reflow",))
+    assert kitchen.run() == ["pairs-1"]
+    assert Artifact.find(kitchen.store, pairs.uri).digest == pairs.digest
+
+
+def test_a_run_leaves_a_record_and_a_reference_for_each_stage(kitchen: Kitchen) -> None:
+    handles = kitchen.handles(until=("reflow-1",))
+    (record,) = list_runs(kitchen.store)
+    assert (record.recipe, record.state, record.exit, record.error) == ("test", "done", 0, None)
+    assert record.finished_at and record.user and record.pid and "host" in record.environment
+    assert [(one.stage, one.state) for one in record.stages] == [
+        ("world", "done"), ("prompts", "done"), ("pairs-1", "done"), ("reflow-1", "done"),
+    ]  # fmt: skip
+    made, ref = handles["pairs-1"], read_ref(kitchen.store, "test", "pairs-1")
+    assert isinstance(made, Artifact) and ref is not None
+    assert (ref.artifact, ref.digest) == (made.base, made.digest) == (record.stages[2].artifact, made.digest)
+    assert ref.config == CHAIN.nodes["pairs-1"].config.identity() and {*ref.inputs} == {"teacher", "prompts"}
+
+
+def test_a_line_a_stage_tells_who_looks_on(kitchen: Kitchen, capsys: pytest.CaptureFixture[str]) -> None:
+    kitchen.run(until=("prompts",))
+    kitchen.run(until=("world",))
+    first, *_, again, left_out = capsys.readouterr().err.splitlines()
+    base = kitchen.artifact("world").base
+    assert first.startswith("world ") and first.endswith(f" s  {base}")
+    assert again.split() == ["world", "cached", base] and left_out.split()[:2] == ["prompts", "cached"]
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "exit", "message"),
+    [
+        (UserError("no such file"), "failed", 2, "UserError: no such file"),
+        (RuntimeError("boom"), "failed", 1, "RuntimeError: boom"),
+        (MemoryError(), "failed", 1, "MemoryError"),
+        (KeyboardInterrupt(), "cancelled", "SIGINT", "SIGINT"),
+        (TerminationSignal(signal=signal.SIGTERM), "cancelled", "SIGTERM", "SIGTERM"),
+    ],
+)
+def test_how_a_run_ends_is_recorded(
+    kitchen: Kitchen, error: BaseException, state: str, exit: int | str, message: str
+) -> None:
+    def fails(done: int, total: int, unit: str) -> None:
+        raise error
+
+    kitchen.progress = fails
+    with pytest.raises(type(error)):
+        kitchen.run()
+    (record,) = list_runs(kitchen.store)
+    assert (record.state, record.exit, record.error) == (state, exit, message)
+    (stage,) = record.stages
+    assert (stage.stage, stage.state, stage.error) == ("world", state, message) and stage.seconds > 0
+
+
+def test_a_store_that_is_gone_at_the_end_hides_no_error(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise StoreError("the store is gone")
+
+    with pytest.raises(RuntimeError, match="boom"), recorded(CHAIN, kitchen.store):
+        monkeypatch.setattr(LocalStore, "write", gone)
+        raise RuntimeError("boom")
+    assert list_runs(kitchen.store)[0].state == "running", "as one that was killed"
+
+
+def test_a_sign_of_life_that_cannot_be_given_stops_nothing(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = LocalStore.write
+
+    def cut_off(self: LocalStore, path: str, data: bytes) -> None:
+        if path.startswith("runs/"):
+            raise StoreError("no way through")
+        write(self, path, data)
+
+    def beats(done: int, total: int, unit: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalStore, "write", cut_off)
+            watch_of(small(stage_of("world")).extent(None, ())).beat()
+
+    kitchen.progress = beats
+    assert kitchen.run(until=("world",)) == ["world"]
+    assert "the run's record is not up to date: no way through" in caplog.text
+    assert list_runs(kitchen.store)[0].stages[0].state == "done"
+
+
+def test_nothing_is_recorded_of_a_choice_that_cannot_be(kitchen: Kitchen) -> None:
+    with pytest.raises(UserError, match="--only nothing: this recipe has no such stage"):
+        kitchen.run(only=("nothing",))
+    assert kitchen.store.list() == []

@@ -1,0 +1,64 @@
+"""An input is what its name says: what is embedded, a folder that lies ready, an artifact."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flows.run.sources import EMBEDDED, given, open_input
+from infra.artifact import Artifact, Folder
+from infra.errors import UserError
+from infra.store import open_store
+from tests.infra.chain import make
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    (folder / "model_index.json").write_text("{}")
+    return folder
+
+
+def test_what_is_embedded(weights: Path) -> None:
+    for tree in ("model", "clip"):
+        found = given(tree, EMBEDDED)
+        assert found.path == weights / tree and found.folder(tree) == weights / tree
+    assert open_input(open_store(weights / "store"), "clip", EMBEDDED).uri == str(weights / "clip")
+
+
+def test_nothing_is_embedded_of_another_kind(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(weights)
+    with pytest.raises(UserError, match="^mini: no such file or folder"):
+        given("coco", EMBEDDED)
+
+
+def test_a_folder_by_its_path(teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(teacher.parent)
+    found = given("model", "teacher")
+    assert found.path == teacher and found.digest == Folder.open(teacher).digest
+    assert found.folder("model") == teacher, "the tree is the folder itself"
+
+
+def test_a_folder_is_hashed_once_a_process(teacher: Path) -> None:
+    assert given("model", str(teacher)) is given("model", str(teacher))
+
+
+def test_an_input_of_a_stage_is_a_folder_or_an_artifact(tmp_path: Path, teacher: Path) -> None:
+    store = open_store(tmp_path / "store")
+    made = make(store, "pairs", {})
+    assert isinstance(open_input(store, "model", str(teacher)), Folder)
+    names = (made.uri, made.base, f"pairs/{made.fingerprint[:6]}", f"{store.url}/{made.base}")
+    for name in names:
+        found = open_input(store, "artifact", name)
+        assert isinstance(found, Artifact) and found.digest == made.digest, name
+    assert os.path.isabs(made.uri) and Path(made.uri).is_dir(), "a folder, too, but with a manifest"
+
+
+def test_a_relative_path_is_an_artifacts_name(tmp_path: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's folder is not the user's."""
+    monkeypatch.chdir(teacher.parent)
+    with pytest.raises(UserError, match="artifact teacher: nothing of that name"):
+        open_input(open_store(tmp_path / "store"), "model", "teacher")

@@ -1,0 +1,126 @@
+"""One stage as a Prefect flow: its form, its run, its records."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.deployments.runner import RunnerDeployment
+
+from flows.run import stage_flow
+from flows.run.stage_flow import STAGE_FLOWS
+from flows.run.watch import Watch, watching
+from flows.server.connection import connected
+from infra.artifact import Artifact
+from infra.store import open_store
+from tasks.sections import Performance, Reflow, World
+from tasks.stages import STAGES, Stage
+from tests import ROOT
+from tests.flows import small_stages
+from tests.flows.small_stages import small
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=lambda stage: stage.name)
+def test_a_stage_is_a_flow_with_its_own_form(stage: Stage) -> None:
+    made = STAGE_FLOWS[stage.name]
+    assert made.name == stage.name and made.flow_run_name == "{name}"
+    assert [*made.parameters.properties] == ["config", "inputs", "store", "performance", "name"]
+    assert made.parameters.required == ["config", "inputs", "store"]
+    assert {*made.parameters.definitions[stage.section.__name__]["properties"]} == {*stage.section.model_fields}
+    assert all(f"{role}" in (made.description or "") for role in (*stage.inputs, stage.does))
+
+
+def test_parameters_are_validated_from_json() -> None:
+    parameters = {
+        "config": {"steps": 3, "guidance": 5, "part": "distill"},
+        "inputs": {"teacher": "mini"},
+        "store": "s",
+    }
+    pairs = STAGE_FLOWS["pairs"]
+    found = pairs.validate_parameters(parameters)
+    assert found["config"].steps == 3
+    assert (found["performance"], found["name"]) == (Performance(), "pairs")
+    with pytest.raises(Exception, match="stepz"):
+        pairs.validate_parameters(parameters | {"config": {"stepz": 3}})
+
+
+@pytest.mark.server
+def test_one_stage_flow_runs_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(STAGES, "world", small(STAGES["world"]))
+    monkeypatch.setattr(stage_flow, "BEAT_S", 0.05)
+    monkeypatch.setenv("SMALL_STAGE_S", "0.2")
+    beats: list[int] = []
+    world, watch = STAGE_FLOWS["world"], Watch(STAGES["world"].extent(World(), ()), lambda: beats.append(1))
+    with connected() as url, watching(watch):
+        assert httpx.post(f"{url}/flow_runs/count").status_code == 401, "the password is asked for"
+        uri = world(World(val_images=7), {}, str(tmp_path / "store"))
+        state = world(World(val_images=7), {}, str(tmp_path / "store"), return_state=True)
+    assert isinstance(uri, str)
+    assert Artifact.find(open_store(tmp_path / "store"), uri).manifest.config["val_images"] == 7
+    assert state.name == "Cached"
+    assert len(beats) > 3, "a sign of life now and then while it works"
+    assert (watch.unit, watch.units) == ("units", small_stages.UNITS)
+
+
+_IN_ANOTHER_PROCESS = """
+import os
+import sys
+from pathlib import Path
+if os.getpid() != {us!r}:  # Prefect reads this file where it is deployed, too
+    sys.path.insert(0, {root!r})
+    from tests.flows import small_stages
+    os.chdir({folder!r})  # Prefect gives a flow run a folder of its own
+    small_stages.install(Path("weights"))
+from flows.stage_flows import reflow
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_a_flow_run_told_to_stop_is_rescheduled_and_loses_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worker runs it: the command and the behaviour of prefect.yaml."""
+    job_variables = yaml.safe_load((ROOT / "prefect.yaml").read_text())["definitions"]["placement"]["job_variables"]
+    for name, value in {**job_variables["env"], "SMALL_STAGE_TRAINS": "reflow", "SMALL_STAGE_S": "0.02"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    places = {"root": str(ROOT), "folder": str(tmp_path)}
+    (tmp_path / "entry.py").write_text(_IN_ANOTHER_PROCESS.format(us=os.getpid(), **places))
+    config = Reflow(steps=400, checkpoint_every_steps=1000)
+    parameters = {"config": config.model_dump(), "inputs": {}, "store": str(tmp_path / "store")}
+    with connected(), get_client(sync_client=True) as client:
+        deployment = RunnerDeployment.from_entrypoint(f"{tmp_path}/entry.py:reflow", name="one").apply()
+        assert isinstance(deployment, UUID)
+        flow_run = client.create_flow_run_from_deployment(deployment, parameters=parameters)
+        command = [sys.executable, "-m", *job_variables["command"].split(), str(flow_run.id)]
+        told = stopped_within(command, tmp_path / "steps")
+        assert client.read_flow_run(flow_run.id).state_name == "AwaitingRetry", told
+    (checkpoint,) = [path for path in open_store(tmp_path / "store").list("reflow") if path.endswith(".json")]
+    reached = int(checkpoint[-13:-5])
+    assert (tmp_path / "steps").read_text().split() == [str(step) for step in range(reached)] and 20 < reached < 400
+
+
+def stopped_within(command: list[str], steps: Path) -> str:
+    """Send SIGTERM after twenty steps; what the process said."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        deadline_s = time.monotonic() + 90
+        while not steps.exists() or len(steps.read_text().split()) <= 20:
+            assert time.monotonic() < deadline_s
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.1)
+        process.terminate()
+        return process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+        process.wait()

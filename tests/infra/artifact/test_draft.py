@@ -1,0 +1,200 @@
+"""The commit protocol: a kill between any two steps leaves orphans at worst, and doing it again agrees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.artifact import Artifact, ArtifactMissing, Draft, Folder, Source, UnitsMissing
+from infra.artifact.redo import redo_all, redo_units
+from infra.environment import utc_now
+from infra.store import Store, StoreError, open_store
+from tests.infra.small_artifact import PRINT, UNITS, commit, make
+from tests.infra.stores import DownStore, FailingStore, Killed
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_at_every_write_then_resumed_agrees(tmp_path: Path, after: bool) -> None:
+    whole = FailingStore(tmp_path / "whole", fatal=-1)
+    undisturbed = make(whole)
+    for fatal in range(1, whole.writes + 1):
+        root = tmp_path / f"killed-{fatal}"
+        with pytest.raises(Killed):
+            make(FailingStore(root, fatal, after=after))
+        store = open_store(root)
+        finished = after and fatal == whole.writes
+        if not finished:
+            with pytest.raises(ArtifactMissing):
+                Artifact.open(store, "pairs", PRINT)
+        done = Draft(store, "pairs", PRINT).units()
+        assert {*done} <= {*UNITS}
+        resumed = make(store)
+        assert resumed.digest == undisturbed.digest
+        assert {file.path for file in resumed.manifest.files} == {file.path for file in undisturbed.manifest.files}
+        for file in resumed.manifest.files:
+            resumed.fetch(file)
+
+
+def test_committed_units_are_not_done_again(tmp_path: Path) -> None:
+    counting = FailingStore(tmp_path / "store", fatal=6)
+    with pytest.raises(Killed):
+        make(counting)
+    again = FailingStore(tmp_path / "store", fatal=-1)
+    make(again)
+    assert counting.writes == 6 and again.writes == 2 + 1 + 3 + 1  # second shard, folder, manifest
+
+
+def test_a_unit_whose_blob_is_missing_or_short_is_redone(store: Store) -> None:
+    made = make(store)
+    shards = made.files("shard-*.tar")
+    store.delete(f"{made.base}/{shards[0].path}")
+    store.write(f"{made.base}/{shards[1].path}", b"torn")
+    assert [*Draft(store, "pairs", PRINT).units()] == ["model"]
+    assert make(store).digest == made.digest
+
+
+def test_a_unit_that_another_run_has_replaced_is_read_again(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    with Draft(store, "pairs", PRINT) as ours, Draft(store, "pairs", PRINT) as theirs:
+        commit(ours, UNITS[0], 1.0)
+        commit(theirs, UNITS[0], 2.0)
+        mine, replaced = ours.units()[UNITS[0]], theirs.units()[UNITS[0]]
+        (timing,) = [file for file in mine.files if file.volatile]
+        store.delete(f"{ours.base}/{timing.path}")  # as gc does when no record names it any more
+        assert ours.units() == {UNITS[0]: replaced} and mine != replaced
+
+
+def test_a_damaged_unit_record_is_redone(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    made = make(store)
+    store.write(f"{made.base}/units/model.json", b"{")
+    assert "model" not in Draft(store, "pairs", PRINT).units() and "no unit record" in caplog.text
+    assert make(store).digest == made.digest
+
+
+def test_an_outage_is_no_missing_unit(tmp_path: Path) -> None:
+    make(open_store(tmp_path))
+    with pytest.raises(StoreError):
+        Draft(DownStore(tmp_path), "pairs", PRINT).units()
+    with pytest.raises(StoreError) as caught:
+        Artifact.open(DownStore(tmp_path), "pairs", PRINT)
+    assert not isinstance(caught.value, FileNotFoundError)
+
+
+def test_two_runs_at_once_agree(store: Store) -> None:
+    first, second = Draft(store, "pairs", PRINT), Draft(store, "pairs", PRINT)
+    for unit in UNITS:
+        commit(first, unit, 1.0)
+        commit(second, unit, 2.0)
+    one = first.finish(UNITS, 1, {}, {}, {}, {}, utc_now())
+    two = second.finish(UNITS, 1, {}, {}, {}, {}, utc_now())
+    assert one.digest == two.digest == Artifact.open(store, "pairs", PRINT).digest
+
+
+def test_the_first_to_finish_is_the_result(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    first = make(store)
+    late = Draft(store, "pairs", PRINT)
+    for unit in UNITS:
+        commit(late, unit, 1.0)
+    shard = late.workdir / "other"
+    shard.write_bytes(b"made on another machine")
+    late.commit_unit(UNITS[0], {f"{UNITS[0]}.tar": shard}, rows=4)
+    second = late.finish(UNITS, 1, {}, {}, {}, {}, utc_now())
+    if store.create("probe", b"1") and store.create("probe", b"2"):
+        assert second.digest != first.digest, "a store without create-once: the last is the result, and is whole"
+    else:
+        assert second.digest == first.digest and "another run was first" in caplog.text
+    found = Artifact.open(store, "pairs", PRINT)
+    assert found.digest == second.digest
+    for file in found.manifest.files:
+        found.fetch(file)
+
+
+def test_what_is_to_be_redone_is_replaced(store: Store) -> None:
+    first = make(store)
+    redo_all(store, first.base)
+    with Draft(store, "pairs", PRINT) as draft:
+        (draft.workdir / "other").write_bytes(b"made anew")
+        draft.commit_unit("model", {"model.txt": draft.workdir / "other"})
+        second = draft.finish(["model"], 1, {}, {}, {}, {}, utc_now())
+    assert second.digest != first.digest and Artifact.open(store, "pairs", PRINT).digest == second.digest
+
+
+def test_inputs_are_pinned(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "config.json").write_text("{}")
+    inputs: dict[str, Source] = {"teacher": Folder.open(tmp_path / "teacher"), "pairs": make(store)}
+    made = Draft(store, "reflow", PRINT).finish([], 1, {}, inputs, {}, {}, utc_now())
+    assert [(given.role, given.digest) for given in made.manifest.inputs] == sorted(
+        (role, source.digest) for role, source in inputs.items()
+    )
+
+
+def test_finish_drops_checkpoints_and_the_work_folder(store: Store) -> None:
+    draft = Draft(store, "pairs", PRINT)
+    work = draft.workdir
+    store.write(f"{draft.base}/checkpoints/step-1.json", b"{}")
+    draft.finish([], 1, {}, {}, {}, {}, utc_now())
+    assert store.list(f"{draft.base}/checkpoints") == [] and not work.exists()
+
+
+def test_two_blobs_of_one_name_are_a_bug(store: Store, tmp_path: Path) -> None:
+    draft = Draft(store, "pairs", PRINT)
+    for unit in ("a", "b"):
+        (tmp_path / "x").write_text(unit)
+        draft.commit_unit(unit, {"curve.parquet": tmp_path / "x"})
+    with pytest.raises(AssertionError, match="under one name"):
+        draft.finish(["a", "b"], 1, {}, {}, {}, {}, utc_now())
+
+
+def test_what_is_expected_and_not_there_is_named_and_nothing_finished(store: Store) -> None:
+    undisturbed = make(store)
+    with Draft(store, "reflow", PRINT) as draft:
+        commit(draft, UNITS[1], 1.0)
+        with pytest.raises(UnitsMissing, match=rf"{draft.base}: not committed any more: model, shard-000000$"):
+            draft.finish(UNITS, 1, {}, {}, {}, {}, utc_now())
+        with pytest.raises(ArtifactMissing):
+            Artifact.open(store, "reflow", PRINT)
+        for unit in (UNITS[0], UNITS[2]):
+            commit(draft, unit, 1.0)
+        made = draft.finish(UNITS, 1, {}, {}, {}, {}, utc_now())
+    assert [file.sha256 for file in made.files()] == [file.sha256 for file in undisturbed.files()]
+
+
+def test_a_unit_lost_meanwhile_is_missing(store: Store) -> None:
+    with Draft(store, "pairs", PRINT) as draft:
+        for unit in UNITS:
+            commit(draft, unit, 1.0)
+        assert [*draft.units()] == sorted(UNITS)
+        redo_units(store, draft.base, [UNITS[1]], "damaged")
+        with pytest.raises(UnitsMissing, match="shard-000001"):
+            draft.finish(UNITS, 1, {}, {}, {}, {}, utc_now())
+
+
+def test_a_unit_that_nobody_expects_stays_out(store: Store, tmp_path: Path) -> None:
+    expected = make(open_store(tmp_path / "undisturbed")).digest
+    with Draft(store, "pairs", PRINT) as draft:
+        (draft.workdir / "x").write_text("left by somebody who expected more")
+        draft.commit_unit("shard-000002", {"shard-000002.tar": draft.workdir / "x"}, rows=4)
+    made = make(store)
+    assert made.digest == expected and made.manifest.rows == 8 and not made.files("shard-000002*")
+
+
+def test_the_store_is_asked_whether_a_unit_is_there(store: Store) -> None:
+    with Draft(store, "pairs", PRINT) as ours, Draft(store, "pairs", PRINT) as theirs:
+        assert not ours.has(UNITS[0]) and ours.units() == {}
+        commit(theirs, UNITS[0], 1.0)
+        assert ours.has(UNITS[0]) and not ours.has(UNITS[1])
+        (shard,) = [file for file in ours.units()[UNITS[0]].files if file.name == f"{UNITS[0]}.tar"]
+        whole = store.read(f"{ours.base}/{shard.path}")
+        store.write(f"{ours.base}/{shard.path}", b"torn")
+        assert not ours.has(UNITS[0])
+        store.write(f"{ours.base}/{shard.path}", whole)
+        assert ours.has(UNITS[0])
+        redo_units(store, ours.base, [UNITS[0]], "damaged")
+        assert not ours.has(UNITS[0])
+
+
+def test_an_outage_is_no_unit_that_nobody_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        Draft(DownStore(tmp_path), "pairs", PRINT).has(UNITS[0])

@@ -1,0 +1,75 @@
+"""What is damaged or asked for again is redone, no more than that, and the old artifact lives until then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.artifact import Artifact, Draft
+from infra.artifact.redo import FORCED, REDO, redo_all, redo_units, why_redo
+from infra.store import Store, open_store
+from tests.infra.small_artifact import PRINT, UNITS, make
+from tests.infra.stores import DownStore
+
+STORES = ("local", "memory", "rclone")  # moto takes seconds for what rclone does in a tenth
+
+
+def test_a_committed_artifact_is_sound(store: Store) -> None:
+    assert why_redo(make(store)) is None
+
+
+def test_a_missing_or_short_file_is_noticed_and_its_unit_alone_redone(store: Store) -> None:
+    made = make(store)
+    first, second = made.files("shard-*.tar")
+    store.write(f"{made.base}/{second.path}", b"torn")
+    assert why_redo(made) == f"{second.path} has 4 bytes instead of {second.bytes}"
+    store.delete(f"{made.base}/{first.path}")
+    assert why_redo(made) == f"{first.path} is missing"
+    assert [*Draft(store, "pairs", PRINT).units()] == ["model"]
+    again = make(store)
+    assert again.digest == made.digest and why_redo(again) is None
+
+
+def test_a_unit_is_redone_on_demand(store: Store) -> None:
+    made = make(store)
+    redo_units(store, made.base, ["shard-000001"], "data/x is damaged")
+    assert why_redo(made) == "data/x is damaged"
+    assert [*Draft(store, "pairs", PRINT).units()] == ["model", "shard-000000"]
+    assert Artifact.open(store, "pairs", PRINT).manifest == made.manifest, "the old manifest stays"
+    again = make(store)
+    assert again.digest == made.digest and why_redo(again) is None
+    assert not store.exists(f"{made.base}/{REDO}")
+
+
+def test_everything_is_redone_and_a_second_demand_goes_on(store: Store) -> None:
+    made = make(store)
+    store.write(f"{made.base}/checkpoints/train/step-00000001.json", b"{}")
+    redo_all(store, made.base)
+    assert why_redo(made) == FORCED
+    draft = Draft(store, "pairs", PRINT)
+    assert draft.units() == {} and store.list(f"{made.base}/checkpoints") == []
+    shard = draft.workdir / "shard"
+    shard.write_bytes(b"a unit of the new attempt")
+    draft.commit_unit("shard-000000", {"shard-000000.tar": shard})
+    redo_all(store, made.base)
+    redo_units(store, made.base, [], "damaged too")
+    assert [*draft.units()] == ["shard-000000"], "what is being redone is not started again"
+    assert why_redo(made) == FORCED
+    assert made.fetch("shard-000000.tar").read_bytes() == b"shard-000000" * 1000, "readers keep what they have"
+    for unit in UNITS:
+        redo_units(store, made.base, [unit], "")
+    assert make(store).digest == made.digest
+
+
+def test_a_mark_that_does_not_parse_counts(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    made = make(store)
+    store.write(f"{made.base}/{REDO}", b"{")
+    assert "does not parse" in (why_redo(made) or "") and "does not parse" in caplog.text
+
+
+def test_an_outage_is_no_damage(tmp_path: Path) -> None:
+    made = make(open_store(tmp_path))
+    made.store = DownStore(tmp_path)
+    with pytest.raises(Exception, match="down"):
+        why_redo(made)

@@ -1,0 +1,44 @@
+"""A folder of somebody else's is pinned by what is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.artifact import Folder
+from infra.artifact.fingerprint import sha256_bytes, tree_digest
+from infra.errors import UserError
+
+
+def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "a" / "unet").mkdir(parents=True)
+    (tmp_path / "a" / "unet" / "x").write_text("1")
+    folder = Folder.open(tmp_path / "a", "model")
+    assert folder.folder("unet") == tmp_path / "a" / "unet"
+    assert folder.folder() == folder.folder("model") == tmp_path / "a"
+    assert Folder.open(tmp_path / "a" / "unet" / "x").digest == sha256_bytes(b"1")
+    (tmp_path / "a" / "unet" / "x").write_text("2")
+    assert Folder.open(tmp_path / "a").digest != folder.digest
+    with pytest.raises(UserError, match="no such file or folder"):
+        Folder.open(tmp_path / "absent")
+
+
+def test_a_folder_is_where_it_lies_and_its_digest_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("1")
+    one, other = Folder.open("a"), Folder.open("~/b")
+    assert (one.uri, other.uri) == (str(tmp_path / "a"), str(tmp_path / "b"))
+    assert one.digest == other.digest == tree_digest(tmp_path / "a")
+
+
+def test_a_missing_folder_says_where_paths_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        Folder.open("weights/sd15")
+    assert str(caught.value) == f"weights/sd15: no such file or folder. Check the path; it starts at {tmp_path}."

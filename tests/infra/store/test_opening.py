@@ -1,0 +1,40 @@
+"""A URL names a store; keys in it are refused and not repeated."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from infra.errors import UserError
+from infra.store import Store, open_store
+from infra.store.local import LocalStore
+
+
+def test_the_url_opens_the_same_store(store: Store) -> None:
+    store.write("a", b"1")
+    assert open_store(store.url).read("a") == b"1"
+    assert pickle.loads(pickle.dumps(store)).read("a") == b"1"
+
+
+def test_file_url_is_local(tmp_path: Path) -> None:
+    found = open_store(f"file://{tmp_path}")
+    assert isinstance(found, LocalStore) and found.local_path("a") == tmp_path / "a"
+    assert open_store("memory://x").local_path("a") is None
+
+
+@pytest.mark.parametrize("protocol", ["s3", "gs", "https"])
+def test_credentials_are_refused_and_not_repeated(protocol: str) -> None:
+    with pytest.raises(UserError) as caught:
+        open_store(f"{protocol}://key:hunter2@bucket/path?token=hunter2")
+    assert "hunter2" not in str(caught.value) and "bucket/path" in str(caught.value)
+
+
+def test_a_user_name_alone_is_no_credential() -> None:
+    assert open_store("ftp://someone@host/path").url == "ftp://someone@host/path"
+
+
+def test_an_unknown_protocol() -> None:
+    with pytest.raises(UserError, match="nosuch://x: .*[Pp]rotocol"):
+        open_store("nosuch://x")

@@ -1,0 +1,62 @@
+"""A store writes whole files or nothing and says "absent" for absence alone: local and fsspec alike."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from infra.store import Store
+
+
+def test_what_is_written_is_read(store: Store, tmp_path: Path) -> None:
+    assert store.list() == [] and not store.exists("a/b") and store.size("a/b") is None
+    store.write("a/b", b"one")
+    store.write("a/b", b"two!")
+    store.write("a-c", b"")
+    (tmp_path / "local").write_bytes(b"x" * 100_000)
+    store.upload(tmp_path / "local", "a/d/e.bin")
+    store.download("a/d/e.bin", tmp_path / "back" / "e.bin")
+    assert store.read("a/b") == b"two!" and (tmp_path / "back/e.bin").read_bytes() == b"x" * 100_000
+    assert store.sizes() == {"a-c": 0, "a/b": 4, "a/d/e.bin": 100_000}
+    assert store.list("a") == ["a/b", "a/d/e.bin"] and store.list("absent") == []
+    assert store.folders() == ["a"] and store.folders("a") == ["d"] and store.folders("absent") == []
+    assert store.exists("a/b") and not store.exists("a") and store.size("a-c") == 0
+
+
+def test_absence(store: Store, tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            store.read("absent")
+        with pytest.raises(FileNotFoundError):
+            store.download("absent", tmp_path / "x")
+        store.delete("absent")
+    assert not (tmp_path / "x").exists()
+
+
+def test_delete(store: Store) -> None:
+    store.write("a", b"1")
+    store.delete("a")
+    assert not store.exists("a")
+
+
+def test_a_name_is_created_once_where_the_store_can(store: Store, request: pytest.FixtureRequest) -> None:
+    assert store.create("a/b", b"first") and store.create("a/b", b"first")
+    once = not store.create("a/b", b"second")
+    assert once == ("rclone" not in request.node.name)
+    assert store.read("a/b") == (b"first" if once else b"second")
+    assert store.list() == ["a/b"]
+
+
+def test_files_say_when_they_were_written(store: Store) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=2)  # S3 counts whole seconds
+    store.write("a/b", b"1")
+    (path, written), *others = store.modified("a").items()
+    assert path == "a/b" and not others and before <= written <= datetime.now(UTC) + timedelta(seconds=2)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../b"])
+def test_paths_stay_inside(store: Store, path: str) -> None:
+    with pytest.raises(AssertionError):
+        store.write(path, b"")

@@ -1,0 +1,153 @@
+"""Garbage is what nobody needs; everything else survives a sweep."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from infra.artifact import ArtifactMissing
+from infra.artifact.redo import redo_all
+from infra.errors import UserError
+from infra.store import Store, open_store
+from infra.store.remote import RemoteStore
+from infra.upkeep.inventory import entries, find, pin
+from infra.upkeep.runs import RunRecord, StageRun, write_begun, write_run
+from infra.upkeep.sweep import Garbage, garbage, sweep
+from infra.upkeep.verify import damages
+from tests.infra.chain import make, make_chain
+
+STORES = ("local", "memory", "rclone")  # moto takes seconds for what rclone does in a tenth
+OLD = datetime(2000, 1, 1, tzinfo=UTC)  # moto says that every upload began in 2010
+
+
+def _late() -> datetime:
+    """A moment before which everything written so far was written."""
+    return datetime.now(UTC) + timedelta(seconds=5)
+
+
+def _what(store: Store) -> dict[str, Garbage]:
+    return {one.what: one for one in garbage(store, _late())}
+
+
+def test_what_a_recipe_needs_is_no_garbage(store: Store, tmp_path: Path) -> None:
+    make_chain(store, tmp_path / "teacher")
+    assert _what(store) == {}
+
+
+def test_what_nobody_needs_is_removed_whole(store: Store, tmp_path: Path) -> None:
+    kept = make_chain(store, tmp_path / "teacher")
+    loose = make(store, "pairs", {"prompts": kept["prompts"]}, {"steps": 9})
+    found = _what(store)
+    assert {*found} == {loose.base}
+    assert found[loose.base].files[0].endswith("/manifest.json"), "nobody trusts half an artifact"
+    assert found[loose.base].bytes == sum(store.sizes(loose.base).values())
+    assert garbage(store, OLD) == [], "the grace period"
+    sweep(store, found.values())
+    assert store.list(loose.base) == []
+    with pytest.raises(ArtifactMissing):
+        find(store, loose.base)
+    for entry in entries(store):
+        assert entry.artifact and [*damages(entry.artifact)] == []
+
+
+def test_old_references_keep_what_they_were_made_from(store: Store, tmp_path: Path) -> None:
+    make_chain(store, tmp_path / "teacher")
+    newer = make_chain(store, tmp_path / "teacher", seed=1)
+    assert {*_what(store)} == {
+        entry.base for entry in entries(store) if entry.base not in {one.base for one in newer.values()}
+    }
+    assert len(_what(store)) == 3
+    store.delete("refs/mini/pairs-1.json")
+    store.delete("refs/mini/prompts.json")
+    assert len(_what(store)) == 3, "the student's inputs are kept with the student"
+
+
+def test_a_pin_keeps_an_artifact_and_its_inputs(store: Store, tmp_path: Path) -> None:
+    old = make_chain(store, tmp_path / "teacher")
+    make_chain(store, tmp_path / "teacher", seed=1)
+    pin(store, old["pairs-1"])
+    assert {*_what(store)} == {old["distill"].base}
+
+
+def test_a_run_that_goes_on_keeps_what_it_has(store: Store) -> None:
+    made = make(store, "pairs", {})
+    stage = StageRun(stage="pairs-1", artifact=made.base, state="cached")
+    record = RunRecord(run_id="x", recipe="mini", state="running", started_at="2026-01-01", stages=[stage])
+    write_run(store, record)
+    assert _what(store) == {}
+    write_run(store, record.model_copy(update={"state": "failed"}))
+    assert {*_what(store)} == {made.base}
+
+
+def test_what_a_recipe_began_is_kept_unfinished(store: Store) -> None:
+    for name in ("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"):
+        store.write(f"pairs/{name}/units/shard-000000.json", b"{}")
+    write_begun(store, "mini", "pairs-1", "pairs/aaaaaaaaaaaaaaaa")
+    found = _what(store)
+    assert {*found} == {"pairs/bbbbbbbbbbbbbbbb"} and "unfinished" in found["pairs/bbbbbbbbbbbbbbbb"].reason
+    assert garbage(store, OLD) == []
+
+
+def test_orphans_in_a_finished_artifact_are_swept_and_nothing_else(store: Store, tmp_path: Path) -> None:
+    made = make_chain(store, tmp_path / "teacher")["pairs-1"]
+    orphans = {f"{made.base}/data/shard-000000-000000000000.tar", f"{made.base}/checkpoints/train/step-1.safetensors"}
+    for path in orphans:
+        store.write(path, b"orphan")
+    store.write(f"{made.base}/report.txt", b"somebody's notes")
+    assert {*_what(store)} == orphans
+    redo_all(store, made.base)
+    assert _what(store) == {}, "work in progress"
+    make_chain(store, tmp_path / "teacher")
+    store.write(next(iter(orphans)), b"orphan")
+    sweep(store, garbage(store, _late()))
+    assert [*damages(made)] == [] and store.exists(f"{made.base}/report.txt") and _what(store) == {}
+
+
+def test_what_is_not_ours_is_left_alone(store: Store) -> None:
+    store.write("notes/mine/readme.txt", b"")
+    store.write("photos/0123456789abcdef/holiday.jpg", b"looks like an artifact")
+    sweep(store, garbage(store, _late()))
+    assert store.list() == ["notes/mine/readme.txt", "photos/0123456789abcdef/holiday.jpg"]
+
+
+def test_an_unknown_is_never_taken_for_unneeded(store: Store, tmp_path: Path) -> None:
+    made = make_chain(store, tmp_path / "teacher")
+    manifest = store.read(f"{made['distill'].base}/manifest.json")
+    store.write(f"{made['distill'].base}/manifest.json", b"{")
+    with pytest.raises(UserError, match="Nothing is swept"):
+        garbage(store, _late())
+    store.write(f"{made['distill'].base}/manifest.json", manifest)
+    store.write("pins/pairs/x.json", b"{")
+    with pytest.raises(UserError, match="does not parse"):
+        garbage(store, _late())
+
+
+def test_temporary_files_of_a_killed_writer_are_swept(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    made = make_chain(store, tmp_path / "teacher")["pairs-1"]
+    torn, fresh = (tmp_path / "store" / made.base / "data" / f".tmp-{name}" for name in ("torn", "fresh"))
+    for path in (torn, fresh):
+        path.write_bytes(b"torn")
+    os.utime(torn, (time.time() - 9e5, time.time() - 9e5))
+    found = garbage(store, datetime.now(UTC) - timedelta(days=7))
+    assert [one.leftover for one in found] == [f"{made.base}/data/.tmp-torn"]
+    sweep(store, found)
+    assert not torn.exists() and fresh.exists()
+
+
+def test_a_multipart_upload_of_a_killed_writer_is_swept(tmp_path: Path, s3: Store) -> None:
+    made = make_chain(s3, tmp_path / "teacher")["pairs-1"]
+    assert isinstance(s3, RemoteStore)
+    bucket, _, prefix = s3.url.removeprefix("s3://").partition("/")
+    for key in (f"{prefix}/{made.base}/data/big.tar", "elsewhere/big.tar"):
+        s3._fs.call_s3("create_multipart_upload", Bucket=bucket, Key=key)
+    assert garbage(s3, OLD) == [], "the grace period"
+    found = garbage(s3, _late())
+    assert [(one.leftover or "").partition("?")[0] for one in found] == [f"{prefix}/{made.base}/data/big.tar"]
+    sweep(s3, found)
+    assert s3.leftovers() == {}
+    sweep(s3, found)

@@ -1,0 +1,64 @@
+"""A copy has all that it was made from, and is whole or not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.artifact import Artifact, ArtifactMissing
+from infra.errors import UserError
+from infra.store import Store, open_store
+from infra.upkeep.inventory import find
+from infra.upkeep.transfer import copy, with_inputs
+from infra.upkeep.verify import damages
+from tests.infra.chain import make, make_chain
+from tests.infra.stores import FailingStore, Killed
+
+STORES = ("local", "memory", "rclone")  # moto takes seconds for what rclone does in a tenth
+
+
+def test_a_copy_has_all_that_it_was_made_from(store: Store, tmp_path: Path) -> None:
+    made = make_chain(store, tmp_path / "teacher")
+    target = open_store(tmp_path / "target")
+    chain = with_inputs(made["distill"])
+    assert [one.stage for one in chain] == ["prompts", "pairs", "distill"]
+    assert [copy(one, target) for one in chain] == [True] * 3
+    assert [copy(one, target) for one in chain] == [False] * 3
+    there = find(target, made["distill"].base)
+    assert there.digest == made["distill"].digest and [*damages(there)] == []
+    assert [one.stage for one in with_inputs(there)] == ["prompts", "pairs", "distill"]
+    target.delete(f"{there.base}/{there.files()[0].path}")
+    assert copy(made["distill"], target), "a copy mends a copy"
+    assert [*damages(there)] == []
+    assert make(target, "prompts", {}, {"seed": 0}).digest == made["prompts"].digest
+
+
+def test_a_copy_that_is_killed_goes_on(tmp_path: Path) -> None:
+    made = make(open_store(tmp_path / "store"), "pairs", {})
+    for fatal in range(1, 6):
+        root = tmp_path / f"target-{fatal}"
+        with pytest.raises(Killed):
+            copy(made, FailingStore(root, fatal))
+        with pytest.raises(ArtifactMissing):
+            Artifact.open(open_store(root), "pairs", made.fingerprint)
+        assert copy(made, open_store(root)) and [*damages(find(open_store(root), made.base))] == []
+
+
+def test_what_is_damaged_is_not_copied(store: Store, tmp_path: Path) -> None:
+    made, target = make(store, "pairs", {}), open_store(tmp_path / "target")
+    file = made.files()[0]
+    store.write(f"{made.base}/{file.path}", b"x" * file.bytes)
+    with pytest.raises(UserError, match="damaged"):
+        copy(made, target)
+    store.write(f"{made.base}/{file.path}", b"x")
+    with pytest.raises(UserError, match="is to be redone first"):
+        copy(made, target)
+    assert not target.exists(f"{made.base}/manifest.json")
+
+
+def test_another_outcome_is_not_replaced(store: Store, tmp_path: Path) -> None:
+    target = open_store(tmp_path / "target")
+    make(target, "pairs", {}, text="made on another machine")
+    with pytest.raises(UserError, match="the same stage with another outcome"):
+        copy(make(store, "pairs", {}), target)

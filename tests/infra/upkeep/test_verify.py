@@ -1,0 +1,54 @@
+"""What is damaged is named, and its unit alone is redone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from infra.artifact.redo import REDO, redo_all, why_redo
+from infra.store import Store
+from infra.upkeep.verify import damages, mark
+from tests.infra.chain import make
+
+STORES = ("local", "memory", "rclone")  # moto takes seconds for what rclone does in a tenth
+
+
+def test_what_is_whole_verifies(store: Store, tmp_path: Path) -> None:
+    made, told = make(store, "pairs", {}), []
+    assert [*damages(made, told.append)] == []
+    assert sum(told) == sum(file.bytes for file in made.manifest.files)
+
+
+def test_every_bad_file_is_named_and_its_unit_alone_is_redone(store: Store, tmp_path: Path) -> None:
+    made = make(store, "pairs", {})
+    first, second = made.files()
+    data = bytearray(store.read(f"{made.base}/{first.path}"))
+    data[7] ^= 1
+    store.write(f"{made.base}/{first.path}", bytes(data))
+    found = [*damages(made)]
+    assert [damage.path for damage in found] == [first.path] and f"instead of {first.sha256}" in found[0].problem
+    assert why_redo(made) is None, "its size tells nothing"
+    assert mark(made, found) == ["shard-000000"]
+    assert why_redo(made) == f"{first.path} is damaged"
+    before = store.modified(made.base)
+    again = make(store, "pairs", {})
+    assert again.digest == made.digest and [*damages(again)] == [] and why_redo(again) is None
+    assert store.modified(made.base)[f"{made.base}/{second.path}"] == before[f"{made.base}/{second.path}"]
+
+    store.delete(f"{made.base}/{second.path}")
+    store.write(f"{made.base}/{first.path}", b"torn")
+    assert [damage.problem for damage in damages(made)] == [f"has 4 bytes instead of {first.bytes}", "is missing"]
+    assert mark(made, [*damages(made)]) == ["shard-000000", "shard-000001"]
+    assert make(store, "pairs", {}).digest == made.digest
+
+
+def test_what_is_mended_by_hand_is_sound_again(store: Store) -> None:
+    made = make(store, "pairs", {})
+    path = f"{made.base}/{made.files()[0].path}"
+    data = store.read(path)
+    store.write(path, b"x" * len(data))
+    mark(made, [*damages(made)])
+    store.write(path, data)
+    assert mark(made, [*damages(made)]) == [] and why_redo(made) is None
+    redo_all(store, made.base)
+    mark(made, [])
+    assert store.exists(f"{made.base}/{REDO}"), "what is to be redone on demand stays so"

@@ -1,0 +1,53 @@
+"""The cells of an evaluation follow from its roles, its steps and the models that are there."""
+
+from __future__ import annotations
+
+from tasks.evaluate.cells import cells, present, shard_id, shards, simulated, straightness_id
+from tasks.roles import RECTIFIED, STANDARD, TEACHER
+from tasks.sections import EvaluateJob
+
+JOB = EvaluateJob(num_images=10, steps=(8, 1, 4, 8), teacher_steps=4, teacher_guidance=5.0, rectified_guidance=1.5)
+ALL = [role.input for role in STANDARD]
+THIRD = RECTIFIED.model_copy(update={"name": "3-rf", "input": "third"})
+
+
+def test_a_model_is_measured_at_the_references_steps_first_then_from_many_to_few() -> None:
+    found = [(cell.name, cell.guidance, cell.solver) for cell in cells(JOB, ALL)]
+    assert found == [
+        ("teacher-4", 5.0, "dpmsolver++"), ("teacher-8", 5.0, "dpmsolver++"), ("teacher-1", 5.0, "dpmsolver++"),
+        ("2-rf-4", 1.5, "euler"), ("2-rf-8", 1.5, "euler"), ("2-rf-1", 1.5, "euler"),
+        ("student-1", 1.0, "euler"), ("direct-1", 1.0, "euler"),
+    ]  # fmt: skip
+
+
+def test_every_model_comes_after_the_one_that_it_is_compared_with() -> None:
+    names = [cell.name for cell in cells(JOB, ALL)]
+    for cell in cells(JOB, ALL):
+        own_teacher = f"{cell.role.own_teacher}-{JOB.teacher_steps}"
+        assert names.index(own_teacher) <= names.index(cell.name)
+
+
+def test_only_models_that_are_there_are_measured() -> None:
+    assert [role.name for role in present(JOB, ["student", "teacher", "coco"])] == ["teacher", "student"]
+    assert [cell.name for cell in cells(JOB, ["direct"])] == ["direct-1"]
+    assert cells(JOB, ["coco"]) == []
+
+
+def test_one_step_is_straight_and_not_simulated() -> None:
+    assert simulated(JOB, ALL) == [TEACHER, RECTIFIED]
+    assert simulated(JOB, ["student"]) == []
+
+
+def test_a_role_more_is_a_row_more() -> None:
+    job = JOB.model_copy(update={"roles": (*STANDARD, THIRD)})
+    more = [cell.name for cell in cells(job, [*ALL, "third"])]
+    assert more == [cell.name for cell in cells(JOB, ALL)] + ["3-rf-4", "3-rf-8", "3-rf-1"]
+    assert straightness_id(THIRD) == "straightness-3-rf"
+
+
+def test_shards_cover_every_picture_once() -> None:
+    for size in (1, 3, 10, 11):
+        found = shards(JOB.model_copy(update={"shard_size": size}))
+        assert [picture for shard in found for picture in shard] == [*range(10)]
+        assert all(len(shard) == size for shard in found[:-1])
+    assert shard_id("2-rf-4", 3) == "2-rf-4.00003"

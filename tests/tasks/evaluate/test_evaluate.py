@@ -1,0 +1,192 @@
+"""The evaluation: exactly the documented records, the same noise for every model, the same digest when resumed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from safetensors.torch import load_file
+
+from infra.artifact import Artifact, Draft, Folder, Source
+from infra.errors import UserError
+from infra.store import Store
+from infra.store.local import LocalStore
+from tasks.evaluate.measured import read_metrics
+from tasks.progress import Progress, silent
+from tasks.sections import Clip, EvaluateJob
+from tasks.stage import run_stage
+from tasks.stages import STAGES
+from tests.tasks.conftest import PERF, Killed, killed_after
+
+JOB = EvaluateJob(num_images=4, steps=(1, 2), teacher_steps=2, teacher_guidance=2.0, straightness_images=3)
+FIELDS = (
+    "model", "steps", "guidance", "solver", "num_images", "frechet_distance", "frechet_distance_coco", "clip_score",
+    "attribute_accuracy", "straightness", "distance_to_own_teacher", "seconds_per_image", "images_per_second",
+)  # fmt: skip
+"""The stable schema of a record: dashboards read it."""
+
+CELLS = [
+    ("floor", 2, 2.0, "dpmsolver++"),
+    ("teacher", 2, 2.0, "dpmsolver++"),
+    ("teacher", 1, 2.0, "dpmsolver++"),
+    ("2-rf", 2, 1.5, "euler"),
+    ("2-rf", 1, 1.5, "euler"),
+    ("student", 1, 1.0, "euler"),
+    ("direct", 1, 1.0, "euler"),
+]
+
+
+@pytest.fixture(scope="session")
+def inputs(coco: Artifact, teacher: Folder, flow: Folder, clip: Folder) -> dict[str, Source]:
+    """Student and direct are the 2-RF itself."""
+    flows = dict.fromkeys(("rectified", "student", "direct"), flow)
+    return {"coco": coco, "teacher": teacher, "clip": clip, **flows}
+
+
+@pytest.fixture(scope="session")
+def evaluation(inputs: dict[str, Source], shared: Store) -> Artifact:
+    return run(inputs, shared)
+
+
+def run(inputs: dict[str, Source], store: Store, job: EvaluateJob = JOB, progress: Progress = silent) -> Artifact:
+    return run_stage(STAGES["evaluate"], job, inputs, store, PERF, progress)
+
+
+def metrics(artifact: Artifact) -> dict[str, Any]:
+    return json.loads(artifact.fetch("metrics.json").read_text())  # type: ignore[no-any-return]
+
+
+def records(artifact: Artifact) -> dict[tuple[str, int], dict[str, Any]]:
+    return {(record["model"], record["steps"]): record for record in metrics(artifact)["records"]}
+
+
+def test_there_is_one_record_per_model_and_steps_and_one_for_the_floor(evaluation: Artifact) -> None:
+    found = metrics(evaluation)["records"]
+    assert [(r["model"], r["steps"], r["guidance"], r["solver"]) for r in found] == CELLS
+    assert all(r["num_images"] == 4 for r in found)
+
+
+def test_a_record_has_exactly_the_documented_fields(evaluation: Artifact) -> None:
+    for record in metrics(evaluation)["records"]:
+        assert tuple(record) == FIELDS
+        absent = {name for name, value in record.items() if value is None}
+        expected = set()
+        if (record["model"], record["steps"]) not in {("teacher", 2), ("2-rf", 2)}:
+            expected |= {"straightness"}
+        if record["model"] == "floor":
+            expected |= {"distance_to_own_teacher", "seconds_per_image", "images_per_second"}
+        if (record["model"], record["steps"]) == ("teacher", 2):
+            expected |= {"distance_to_own_teacher"}  # it is the reference
+        assert absent == expected, record
+        assert all(v >= 0 for k, v in record.items() if isinstance(v, float) and k != "clip_score")
+        assert -1 <= record["clip_score"] <= 1 and record["attribute_accuracy"] <= 1
+
+
+def test_the_tables_are_what_the_readers_expect(evaluation: Artifact) -> None:
+    read = read_metrics(evaluation.fetch("metrics.json"))
+    assert [record.model_dump() for record in read.records] == metrics(evaluation)["records"]
+    assert pq.read_table(evaluation.fetch("metrics.parquet")).to_pylist() == metrics(evaluation)["records"]
+    assert evaluation.manifest.metrics == {"records": len(CELLS)}
+
+
+def test_the_protocol_stands_beside_the_numbers(evaluation: Artifact) -> None:
+    protocol = metrics(evaluation)["protocol"]
+    assert {"captions", "num_images", "seeds", "dtype", "autoencoder", "safety_checker", "features",
+            "features_digest", "clip", "versions", "machine", "size", "pictures"} <= protocol.keys()  # fmt: skip
+    assert len(protocol["captions"]["sha256"]) == 64 and protocol["clip"]["prompt_prefix"] == ""
+
+
+def test_the_units_are_those_of_the_extent(evaluation: Artifact, inputs: dict[str, Source]) -> None:
+    with Draft(evaluation.store, evaluation.stage, evaluation.fingerprint) as draft:
+        assert sorted(draft.units()) == sorted(STAGES["evaluate"].extent(JOB, inputs).ids)
+
+
+def test_timings_are_outside_the_digest(evaluation: Artifact) -> None:
+    volatile = {file.name for file in evaluation.manifest.files if file.volatile}
+    assert volatile == {"metrics.json", "metrics.parquet"}
+
+
+def test_the_report_finds_its_pictures_and_paths(evaluation: Artifact) -> None:
+    contact = load_file(evaluation.fetch("contact.safetensors"))
+    assert {*contact} == {f"{model}-{steps}" for model, steps, *_ in CELLS if model != "floor"}
+    assert all(picture.shape == (4, 3, 32, 32) for picture in contact.values())
+    prompts = json.loads(evaluation.fetch("contact.json").read_text())["prompts"]
+    assert len(prompts) == 4
+    paths = load_file(evaluation.fetch("paths.safetensors"))
+    assert {name: path.shape for name, path in paths.items()} == dict.fromkeys(("teacher", "2-rf"), (3, 3, 4, 8, 8))
+
+
+def test_the_same_model_under_two_names_gets_the_same_numbers(inputs: dict[str, Source], store: Store) -> None:
+    job = JOB.model_copy(update={"steps": (1,), "teacher_steps": 1, "rectified_guidance": 1.0})
+    found = records(run(inputs, store, job))
+    names = ("frechet_distance", "frechet_distance_coco", "clip_score", "attribute_accuracy")
+    for model in ("student", "direct"):
+        for name in names:
+            assert found[model, 1][name] == pytest.approx(found["2-rf", 1][name], rel=1e-4, abs=1e-6)
+    # The same noise and prompts: nothing lies between the student and its teacher, the 2-RF ...
+    assert found["student", 1]["distance_to_own_teacher"] < 1e-6
+    # ... and the direct student is measured against the teacher, as the 2-RF is.
+    direct = found["direct", 1]["distance_to_own_teacher"]
+    assert direct == pytest.approx(found["2-rf", 1]["distance_to_own_teacher"], rel=1e-3) and direct > 0.1
+    assert found["2-rf", 1]["straightness"] == pytest.approx(0, abs=1e-9), "one step is straight"
+
+
+def test_the_floor_is_the_teacher_against_other_pictures_of_its_own(evaluation: Artifact) -> None:
+    found = records(evaluation)
+    assert found["floor", 2]["frechet_distance"] == found["teacher", 2]["frechet_distance"] > 1e-6
+
+
+@pytest.mark.parametrize("told", [1, 5, 10])  # after the real pictures, within the cells, at the end
+def test_stopped_anywhere_and_repeated_gives_the_same_digest(
+    told: int, evaluation: Artifact, inputs: dict[str, Source], tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path / "store")
+    with pytest.raises(Killed):
+        run(inputs, store, progress=killed_after(told))
+    shown: list[tuple[int, int]] = []
+    again = run(inputs, store, progress=lambda done, total, _: shown.append((done, total)))
+    assert again.digest == evaluation.digest
+    assert {total for _, total in shown} == {38} and shown[-1][0] == 38  # 4 real, 7 x 4 sampled, 2 x 3 simulated
+
+
+def test_the_statistics_of_shards_add_up(evaluation: Artifact, inputs: dict[str, Source], store: Store) -> None:
+    sharded = run(inputs, store, JOB.model_copy(update={"shard_size": 3}))
+    for one, parts in zip(metrics(evaluation)["records"], metrics(sharded)["records"], strict=True):
+        numbers = {name: value for name, value in one.items() if isinstance(value, float) and "_per_" not in name}
+        assert {name: parts[name] for name in numbers} == pytest.approx(numbers, rel=1e-4, abs=1e-6)
+    units = {path.rpartition("/")[2] for path in store.list("evaluate") if "/units/" in path}
+    assert {"2-rf-1.00000.json", "2-rf-1.00001.json", "coco.00001.json", "reference.00001.json"} <= units
+
+
+def test_more_steps_than_the_reference_takes(inputs: dict[str, Source], store: Store) -> None:
+    found = records(run(inputs, store, JOB.model_copy(update={"steps": (1, 3)})))
+    assert [key for key in found if key[0] == "teacher"] == [("teacher", 2), ("teacher", 3), ("teacher", 1)]
+    assert found["floor", 2]["frechet_distance"] == found["teacher", 2]["frechet_distance"]
+    assert found["teacher", 3]["distance_to_own_teacher"] > 0
+
+
+def test_without_the_baseline_there_is_no_record_of_it(inputs: dict[str, Source], store: Store) -> None:
+    fewer = {role: source for role, source in inputs.items() if role != "direct"}
+    job = JOB.model_copy(update={"steps": (1,), "teacher_steps": 1})
+    assert {model for model, _ in records(run(fewer, store, job))} == {"floor", "teacher", "2-rf", "student"}
+
+
+def test_more_pictures_than_captions_start_the_captions_again(inputs: dict[str, Source], store: Store) -> None:
+    job = JOB.model_copy(update={"num_images": 14, "steps": (1,), "teacher_steps": 1})
+    shown: list[tuple[int, int]] = []
+    artifact = run(inputs, store, job, lambda done, total, _: shown.append((done, total)))
+    sharded = run(inputs, store, job.model_copy(update={"shard_size": 2}))  # the last shard has no real pictures
+    real = records(artifact)["2-rf", 1]["frechet_distance_coco"]
+    assert records(sharded)["2-rf", 1]["frechet_distance_coco"] == pytest.approx(real, rel=1e-4)
+    prompts = json.loads(artifact.fetch("contact.json").read_text())["prompts"]
+    assert shown[-1][0] == shown[-1][1]
+    assert prompts[12:] == prompts[:2]  # the data set has 12
+
+
+def test_missing_weights_are_named(inputs: dict[str, Source], store: Store, tmp_path: Path) -> None:
+    clip = Clip(architecture="ViT-B-32", weights=str(tmp_path / "none.pt"))
+    with pytest.raises(UserError, match=r"clip\.weights: .*none\.pt: no such file"):
+        run(inputs, store, JOB.model_copy(update={"clip": clip}))

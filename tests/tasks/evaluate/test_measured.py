@@ -1,0 +1,62 @@
+"""Reading an evaluation: its schema, its records, its numbers as people read them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from infra.errors import UserError
+from tasks.evaluate.measured import Measured, at_steps, fullest, read_metrics, shown
+from tests.tasks import small_run
+
+RECORDS = [Measured.model_validate(record) for record in small_run.records()]
+
+
+def test_metrics_of_another_schema_are_refused_by_field(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text('{"schema_version": 2, "protocol": {}, "records": []}')
+    with pytest.raises(UserError, match=r"metrics\.json: schema_version: .*1.*found 2"):
+        read_metrics(path)
+    path.write_text('{"schema_version": 1, "protocol": {}, "records": [{"model": "teacher", "steps": "few"}]}')
+    with pytest.raises(UserError, match=r"records\.0\.steps"):
+        read_metrics(path)
+    path.write_text("no JSON")
+    with pytest.raises(UserError, match=r"the whole file: .* Run the stage evaluate again\.$"):
+        read_metrics(path)
+
+
+def test_a_metric_that_came_later_is_absent_from_an_older_file_and_one_that_went_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    record = {"model": "teacher", "steps": 4, "clip_score": 0.5, "number_of_old": 3.0}
+    path.write_text(json.dumps({"schema_version": 1, "protocol": {"num_images": 3}, "records": [record]}))
+    (read,) = read_metrics(path).records
+    assert read.number("clip_score") == 0.5 and read.number("straightness") is None
+    assert not hasattr(read, "number_of_old")
+
+
+def test_only_finite_numbers_are_numbers() -> None:
+    record = RECORDS[1].model_copy(update={"clip_score": float("nan"), "straightness": float("-inf")})
+    assert record.number("clip_score") is None and record.number("straightness") is None
+    assert record.number("steps") == 25.0
+
+
+def test_records_are_found_by_model_and_steps() -> None:
+    most, few = fullest(RECORDS, "2-rf"), at_steps(RECORDS, "2-rf", 4)
+    assert most is not None and (most.model, most.steps) == ("2-rf", 25)
+    assert few is not None and (few.model, few.steps) == ("2-rf", 4)
+    assert fullest(RECORDS, "3-rf") is None and at_steps(RECORDS, "student", 4) is None
+    assert fullest([Measured(model="old"), *RECORDS], "old") == Measured(model="old"), "steps may be absent"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.81234, "", "0.812"), (0.00042, "", "4.2e-04"), (0.0, "", "0"), (953.4, "", "953"), (1234.5, "", "1,234"),
+        (-1234.5, "", "-1,234"), (None, "", "–"), (float("nan"), "%", "–"), (0.9754, "%", "97.5 %"),
+        (0.0446, "s", "44.6 ms"), (1.234, "s", "1.23 s"), (0.0, "s", "0 s"),
+    ],
+)  # fmt: skip
+def test_a_number_is_shown_with_three_digits(value: float | None, unit: str, text: str) -> None:
+    assert shown(value, unit) == text
