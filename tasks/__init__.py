@@ -1,5 +1,5 @@
 """How a stage is done: which units it has, make one group of them, finish."""
 
-from infra.threads import wait_asleep
+from infra.threads import wait_briefly
 
-wait_asleep()  # here, as whatever computes imports this package before torch
+wait_briefly()  # here, as whatever computes imports this package before torch

@@ -14,10 +14,5 @@ class Progress(Protocol):
     def __call__(self, done: int, total: int, unit: str) -> None: ...
 
 
-def part(progress: Progress, before: int, total: int) -> Progress:
-    """The progress of a part of the work: `before` pieces are done already, `total` are to be done in all."""
-    return lambda done, _, unit: progress(before + done, total, unit)
-
-
 def silent(done: int, total: int, unit: str) -> None:
     """A Progress that shows nothing."""

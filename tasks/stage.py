@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import JsonValue
@@ -93,13 +94,13 @@ def named_files(config: Section, prefix: str = "") -> dict[str, Folder]:
 
 def _open(path: str, name: str) -> Folder:
     try:
-        return _hashed(path)
+        return _hashed(path, Path.cwd())
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
 
 
 @functools.cache  # weights may be gigabytes; a process reads them once
-def _hashed(path: str) -> Folder:
+def _hashed(path: str, start: Path) -> Folder:
     return Folder.open(path)
 
 
@@ -171,7 +172,11 @@ def _every_unit(doing: StageWork[Any]) -> Units:
     if not units.keys() >= {*expected}:
         _begin(work, units)
         for group in work.extent.groups:
-            if not _is_there(group, units, work.out):
+            if all(unit.id in units for unit in group):
+                continue
+            if all(unit.id in units or work.out.has(unit.id) for unit in group):
+                work.advance(sum(unit.pieces for unit in group if unit.id not in units))
+            else:
                 doing.make(group)
         units = work.out.units()
     if missing := sorted({*expected} - units.keys()):
@@ -183,10 +188,6 @@ def _begin(work: Work[Any], units: Units) -> None:
     work.done = sum(unit.pieces for group in work.extent.groups for unit in group if unit.id in units)
     if not work.extent.phases:  # a training says itself from which step it goes on
         work.progress(work.done, work.extent.pieces, work.extent.piece)
-
-
-def _is_there(group: Group, units: Units, out: Draft) -> bool:
-    return all(unit.id in units or out.has(unit.id) for unit in group)
 
 
 @contextmanager

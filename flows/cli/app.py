@@ -85,8 +85,10 @@ def run(
         made = PIPELINES[chosen.algorithm](chosen, where.url, choice)
     if made is None:
         print("report: left out of this run")
-    else:
+    elif "report" in chain.nodes:
         _say_where(where, chosen, out)
+    else:
+        print(made)
 
 
 def _import_engine() -> None:

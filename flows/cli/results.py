@@ -80,6 +80,8 @@ def model_source(store: Store, model: str, chain: Chain) -> Source:
         return given(source.tree, source.path)
     if source is not None:
         return last_artifact(store, chain.recipe.name, source)
+    if model in [role.name for role in chain.algorithm.roles]:
+        raise UserError(f"--model {model}: the recipe {chain.recipe.name} makes none. See: instaflow plan.")
     if Path(model).expanduser().joinpath("model_index.json").is_file():
         return given("model", model)
     return Artifact.find(store, model)

@@ -17,11 +17,11 @@ _EMBEDDED_FOLDERS = {"model": WEIGHTS / "teacher", "clip": WEIGHTS / "clip"}
 def given(tree: str, path: str) -> Folder:
     """The tree "model", "clip" or "coco" at `path`; "mini" is the embedded one. UserError if absent."""
     embedded = _EMBEDDED_FOLDERS.get(tree) if path == EMBEDDED else None
-    return _opened(embedded or Path(path), tree)
+    return _opened(embedded or Path(path), tree, Path.cwd())
 
 
 @functools.cache  # its digest reads every byte
-def _opened(path: Path, tree: str) -> Folder:
+def _opened(path: Path, tree: str, start: Path) -> Folder:
     return Folder.open(path, tree)
 
 

@@ -119,8 +119,10 @@ class Draft:
         return fetch(self.store, self.base, file)
 
     def folder(self, name: str) -> Path:
-        """The local folder of a tree blob that a unit has committed, every file verified."""
+        """The local folder of a tree blob that a unit has committed, every file verified. Raises UnitsMissing."""
         files = [file for unit in self.units().values() for file in unit.files]
+        if not any(file.name.startswith(f"{name}/") for file in files):
+            raise UnitsMissing(f"{self.store.url}/{self.base}: no unit with the folder {name} is committed any more")
         return local_tree(files, name, self.base, self.fetch)
 
     def commit_unit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import io
 import os
 import re
@@ -155,7 +156,8 @@ def _samples(distill: Any) -> int:
 
 def test_sd15_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    sources._opened.cache_clear()  # another test may have been where these paths lead to something
+    # where another test has been, these paths may have led to something: a process looks but once
+    monkeypatch.setattr(sources, "_opened", functools.cache(sources._opened.__wrapped__))
     chain, store = chain_of(load_recipe("sd15")), open_store(tmp_path / "store")
     for missing in ("data/coco2017", "weights/stable-diffusion-v1-5"):
         with pytest.raises(UserError, match=f"{missing}: no such file or folder"):

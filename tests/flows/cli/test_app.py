@@ -17,6 +17,7 @@ import pytest
 from flows.cli.status_table import standing
 from flows.recipes import load_recipe
 from flows.server.local import Endpoint
+from infra.artifact import Artifact
 from infra.store import open_store
 from infra.upkeep.runs import list_runs
 from tasks.progress import silent
@@ -79,6 +80,15 @@ def test_a_run_leaves_report_records_and_a_cache(cli: Cli, tmp_path: Path, prefe
 
 def _fingerprint(planned: list[dict[str, str]], stage_id: str) -> str:
     return next(line["fingerprint"] for line in planned if line["id"] == stage_id)
+
+
+@pytest.mark.server
+def test_an_algorithm_without_a_report_ends_with_what_it_made(cli: Cli, tmp_path: Path) -> None:
+    recipe = "name: ours\nalgorithm: miniature\ntrain_teacher: {steps: 5}\ntrain_clip: {steps: 5}\n"
+    (tmp_path / "ours.yaml").write_text(recipe)
+    told = cli("run", "ours.yaml")
+    assert told.returncode == 0, told.stderr
+    assert Artifact.find(open_store(tmp_path / "store"), told.stdout.strip()).stage == "clip"
 
 
 @pytest.mark.server

@@ -124,9 +124,9 @@ def test_any_model_has_a_name(kitchen: Kitchen, tmp_path: Path) -> None:
     assert isinstance(found, Folder) and found.path == folder
 
 
-def test_a_role_that_the_recipe_does_not_have_is_no_artifact(kitchen: Kitchen) -> None:
+def test_a_role_that_the_recipe_does_not_make_is_told_so(kitchen: Kitchen) -> None:
     chain = chain_of(parse_recipe({"name": "test", "direct": {"enabled": False}}, "test"))
-    with pytest.raises(UserError, match="artifact direct: nothing of that name"):
+    with pytest.raises(UserError, match="--model direct: the recipe test makes none"):
         model_source(kitchen.store, "direct", chain)
 
 

@@ -27,14 +27,7 @@ def _extent(stage: str, config: Section) -> Extent:
     return STAGES[stage].extent(config, ())
 
 
-def _made(
-    store: Store,
-    stage: str,
-    config: Section,
-    seconds: float,
-    rows: int = 0,
-    metrics: dict[str, JsonValue] | None = None,
-) -> Manifest:
+def _made(store: Store, stage: str, config: Section, seconds: float, rows: int = 0, **metrics: JsonValue) -> Manifest:
     """What a finished stage says; it took so long and left 40 bytes."""
     with Draft(store, stage, "0" * 64) as draft:
         (draft.workdir / "all").write_bytes(b"x" * 40)
