@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 SPINS = "GOMP_SPINCOUNT"
-_SHORT = "7000"  # of libgomp's 300,000; measured from 0 to 30,000 on two cores, alone and beside a busy process
+_SHORT = "6000"  # of libgomp's 300,000; measured from 0 to 30,000 on two cores, alone and beside a busy process
 _USERS = (SPINS, "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 
 
