@@ -1,7 +1,7 @@
 """How long threads that compute wait awake for one another, so that the machine can also be used for something else.
 
 OpenMP's threads spin while they wait. With as many threads as cores and one other busy process, each spins away time
-that another needs to get to the same point, and a training falls to a fifth of its speed and below. To sleep at once
+that another needs to get to the same point, and a training falls to a ninth of its speed and below. To sleep at once
 (OMP_WAIT_POLICY=PASSIVE) costs an idle machine half of its speed, for waking takes longer than most waits. A short spin
 serves both (`make bench`, row "training beside a busy process"). Has to be set before torch is imported, which reads it
 once.
