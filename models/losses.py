@@ -25,13 +25,13 @@ HUBER_SCALE = 0.00054
 """c = .00054 sqrt(d) of the pseudo-Huber loss (2-RF++, after improved consistency training)."""
 
 
-def draw_sigma(count: int, density: SigmaDensity, generator: torch.Generator) -> Tensor:
-    """Noise levels [count] in 0..1: uniform, or crowded at both ends."""
-    u = torch.rand(count, generator=generator)
+def draw_sigma(uniform: Tensor, density: SigmaDensity) -> Tensor:
+    """Noise levels [B] in 0..1, uniform or crowded at both ends, from two rows of uniform numbers [2, B]."""
+    u, side = uniform
     if density == "uniform":
         return u
     rising = torch.log1p(u * math.expm1(U_SHAPE)) / U_SHAPE
-    return torch.where(torch.rand(count, generator=generator) < 0.5, rising, 1 - rising)
+    return torch.where(side < 0.5, rising, 1 - rising)
 
 
 def squared(difference: Tensor) -> Tensor:

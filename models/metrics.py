@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -32,6 +33,17 @@ class Moments:
         """The moments of both sets of samples together."""
         return Moments(self.count + other.count, self.sum + other.sum, self.outer + other.outer)
 
+    @classmethod
+    def of(cls, features: Tensor, times: Tensor) -> Moments:
+        """The moments of float64 features [N, D], each counted ``times`` [N]."""
+        weighted = features * times[:, None]
+        return cls(int(times.sum()), weighted.sum(0), weighted.T @ features)
+
+    @property
+    def gaussian(self) -> Gaussian:
+        """The normal distribution of these moments. Raises ValueError below two samples."""
+        return Gaussian(self.mean, self.covariance)
+
     @property
     def mean(self) -> Tensor:
         """The mean: float64 [D]."""
@@ -45,28 +57,35 @@ class Moments:
         centred = self.outer - self.count * torch.outer(self.mean, self.mean)
         return centred / (self.count - 1)
 
-    def to_tensors(self) -> dict[str, Tensor]:
-        """The moments as tensors for a safetensors file."""
-        return {"count": torch.tensor(self.count), "sum": self.sum, "outer": self.outer}
 
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Moments:
-        """What :meth:`to_tensors` gave."""
-        return cls(int(tensors["count"]), tensors["sum"].double(), tensors["outer"].double())
+@dataclass(frozen=True)
+class Gaussian:
+    """A normal distribution of features: mean [D] and covariance [D, D] in float64."""
+
+    mean: Tensor
+    covariance: Tensor
+
+    @cached_property
+    def root(self) -> Tensor:
+        """The symmetric square root of the covariance: whatever else is compared with it, it is taken once."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+
+    def frechet_distance(self, other: Gaussian) -> float:
+        """|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)) of the covariances A, B (Heusel et al. 2017).
+
+        A B has the eigenvalues of the symmetric B^(1/2) A B^(1/2). No 1e-6 is added to a diagonal: it would shift
+        the value by 1-2%.
+        """
+        gap = self.mean - other.mean
+        cross = torch.linalg.eigvalsh(other.root @ self.covariance @ other.root).clamp(min=0).sqrt().sum()
+        distance = gap.square().sum() + self.covariance.trace() + other.covariance.trace() - 2 * cross
+        return max(0.0, float(distance))  # equal sides leave a rounding error of either sign
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)) of the covariances A, B (Heusel et al. 2017).
-
-    A B has the eigenvalues of the symmetric A^(1/2) B A^(1/2). No 1e-6 is added to a diagonal: it would shift
-    the value by 1-2%. Raises ValueError when a side has fewer than two samples.
-    """
-    gap, first, second = a.mean - b.mean, a.covariance, b.covariance
-    values, vectors = torch.linalg.eigh(first)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()
-    distance = gap.square().sum() + first.trace() + second.trace() - 2 * cross
-    return max(0.0, float(distance))  # equal sides leave a rounding error of either sign
+    """The Frechet distance of two sets of features. Raises ValueError when one has fewer than two samples."""
+    return a.gaussian.frechet_distance(b.gaussian)
 
 
 def inception_features(weights: Path) -> Features:

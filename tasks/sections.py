@@ -132,12 +132,13 @@ class TrainTeacher(Trained):
 
 
 class TrainClip(Trained):
-    """Training of the small CLIP and of the attribute reader on top of it."""
+    """Training of a small CLIP and of the attribute reader beside it."""
 
+    vision: Literal["vit", "resnet"] = Field(default="vit", description="what looks at the pictures")
     steps: Count = Field(default=4000, description="training steps of the CLIP")
     batch_size: Count = Field(default=256, description="pictures per step of the CLIP")
     learning_rate: Rate = Field(default=1e-3, description="peak learning rate of the CLIP, per step")
-    reader_steps: Count = Field(default=2000, description="training steps of the attribute reader")
+    reader_steps: int = Field(default=2000, ge=0, description="training steps of the attribute reader; 0 makes none")
     reader_batch_size: Count = Field(default=256, description="pictures per step of the attribute reader")
     reader_learning_rate: Rate = Field(default=1e-3, description="peak learning rate of the attribute reader, per step")
 
@@ -356,6 +357,12 @@ class Evaluate(Section):
         default=None, description="file of the Inception weights", json_schema_extra=ASIDE
     )
     clip: Clip = Field(default=Clip(), description="the CLIP of the CLIP score")
+    reference: Literal["other_captions", "none"] = Field(
+        default="other_captions",
+        description="whom the teacher's pictures are compared with: other_captions takes as many captions again, for"
+        " pictures of the teacher and real ones that no model is sampled for; none leaves those distances and the"
+        " floors out, where there are not enough captions",
+    )
     straightness_images: Count = Field(default=256, description="samples of the straightness estimate")
     seed: Seed = Field(default=1000, description="seed from which every evaluation sample's own seed follows")
 
@@ -369,7 +376,7 @@ class Evaluate(Section):
 
     @property
     def needs_mini_clip(self) -> bool:
-        """Whether the small CLIP is one of the judges."""
+        """Whether the small judge is one of them."""
         return self.features == "mini" or self.clip.architecture == "mini"
 
 

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from infra.recipe import Section
-from tasks.evaluate.cells import cells, shard_id, shards, simulated, straightness_id
+from tasks.evaluate.cells import (
+    LATENCY_ROUNDS,
+    SPEED,
+    cells,
+    sets_of_pictures,
+    shard_id,
+    shards,
+    simulated,
+    straightness_id,
+)
 from tasks.sections import (
     Direct,
     Distill,
@@ -182,23 +191,21 @@ def _teacher(config: TrainTeacher, roles: Collection[str]) -> Extent:
 
 
 def _clip(config: TrainClip, roles: Collection[str]) -> Extent:
-    return _training(
-        Phase("clip", config.steps, config.batch_size, "clip"),
-        Phase("reader", config.reader_steps, config.reader_batch_size, "clip"),
-    )
+    reader = Phase("reader", config.reader_steps, config.reader_batch_size, "clip")
+    return _training(Phase("clip", config.steps, config.batch_size, "clip"), *([reader] if reader.steps else []))
 
 
 def _evaluate(config: EvaluateJob, roles: Collection[str]) -> Extent:
     """A shard of everything is a group: a model is compared with its teacher, shard by shard."""
     measured = cells(config, roles)
-    names = ("coco", "reference", *(cell.name for cell in measured))
+    names = (*sets_of_pictures(config), *(cell.name for cell in measured))
     by_shard = [
         tuple(Unit(shard_id(name, number), len(pictures)) for name in names)
         for number, pictures in enumerate(shards(config))
     ]
     straight = [(Unit(straightness_id(role), config.straightness_images),) for role in simulated(config, roles)]
     cost = config.num_images * sum(cell.steps for cell in measured)
-    return Extent((*by_shard, *straight), cost, piece="images", merged=("results",))
+    return Extent((*by_shard, *straight, (Unit(SPEED, LATENCY_ROUNDS),)), cost, piece="images", merged=("results",))
 
 
 def _report(config: ReportJob, roles: Collection[str]) -> Extent:
@@ -207,23 +214,23 @@ def _report(config: ReportJob, roles: Collection[str]) -> Extent:
 
 _TRAIN = {"teacher": "model", "pairs": "artifact"}
 _TABLE = (
-    Stage("world", 1, World, "tasks.data.world:RenderWorld", "Render the miniature caption set", _world, tree="coco"),
-    Stage("teacher", 2, TrainTeacher, "tasks.train.teacher:TeacherTraining", "Train the small diffusion teacher",
+    Stage("world", 2, World, "tasks.data.world:RenderWorld", "Render the miniature caption set", _world, tree="coco"),
+    Stage("teacher", 3, TrainTeacher, "tasks.train.teacher:TeacherTraining", "Train the small diffusion teacher",
           _teacher, {"world": "coco"}, "model", Curve("Teacher", "teacher")),
-    Stage("clip", 1, TrainClip, "tasks.train.clip:ClipTraining", "Train the small CLIP and the attribute reader",
+    Stage("clip", 2, TrainClip, "tasks.train.clip:ClipTraining", "Train a small CLIP and an attribute reader",
           _clip, {"world": "coco"}, "clip"),
     Stage("prompts", 1, PromptsJob, "tasks.data.prompts:SamplePrompts", "Sample the prompts of both parts",
           _prompts, {"coco": "coco"}),
-    Stage("pairs", 1, PairsJob, "tasks.data.pairs:SolvePairs", "Solve noise to latent, one pair per prompt",
+    Stage("pairs", 2, PairsJob, "tasks.data.pairs:SolvePairs", "Solve noise to latent, one pair per prompt",
           _pairs, {"teacher": "model", "prompts": "artifact"}),
-    Stage("reflow", 1, Reflow, "tasks.train.reflow:ReflowTraining", "Straighten the flow: one round",
+    Stage("reflow", 2, Reflow, "tasks.train.reflow:ReflowTraining", "Straighten the flow: one round",
           _reflow, _TRAIN, "model", Curve("Reflow", "2-rf")),
     Stage("distill", 1, Distill, "tasks.train.distill:Distillation", "Distill a rectified flow to one step",
           _distill, _TRAIN | {"clip": "clip"}, "model", Curve("Distillation", "student")),
     Stage("direct", 1, Direct, "tasks.train.distill:Distillation", "Distill the teacher without reflow, the baseline",
           _distill, _TRAIN | {"clip": "clip"}, "model", Curve("Distillation", "direct")),
-    Stage("evaluate", 1, EvaluateJob, "tasks.evaluate.evaluate:Evaluation", "Measure every model", _evaluate,
-          {"coco": "coco", "clip": "clip"}),
+    Stage("evaluate", 2, EvaluateJob, "tasks.evaluate.evaluate:Evaluation", "Measure every model", _evaluate,
+          {"coco": "coco", "judge": "clip"}),
     Stage("report", 1, ReportJob, "tasks.report.report:WriteReport", "Write the report", _report,
           {"evaluate": "artifact"}),
 )  # fmt: skip

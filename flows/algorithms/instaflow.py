@@ -41,7 +41,7 @@ class Recipe(Materials):
 
 def instaflow(recipe: Recipe, do: Do[Handle]) -> Handle:
     """Teacher pairs, reflow, distillation, and the proof: the report on what came out."""
-    coco, teacher, clip = materials(recipe, do)
+    coco, teacher, clip, judge = materials(recipe, do)
     prompts = do("prompts", PromptsJob.of(recipe.prompts, recipe.coco), coco=coco)
 
     made: dict[str, Handle] = {}  # by stage id, for the report's provenance
@@ -55,8 +55,8 @@ def instaflow(recipe: Recipe, do: Do[Handle]) -> Handle:
     student_pairs = do(
         "pairs-student", _pairs(recipe.student_pairs, "distill", recipe), teacher=rectified, prompts=prompts
     )
-    judge = clip if recipe.distill.needs_mini_clip else None
-    student = do("distill", recipe.distill, teacher=rectified, pairs=student_pairs, clip=judge)
+    lent = clip if recipe.distill.needs_mini_clip else None
+    student = do("distill", recipe.distill, teacher=rectified, pairs=student_pairs, clip=lent)
     made |= {"pairs-student": student_pairs, "distill": student}
 
     direct = _direct(recipe, do, teacher, made["pairs-1"], clip)
@@ -68,7 +68,7 @@ def instaflow(recipe: Recipe, do: Do[Handle]) -> Handle:
         rectified=rectified,
         student=student,
         direct=direct,
-        clip=clip if recipe.evaluate.needs_mini_clip else None,
+        judge=judge if recipe.evaluate.needs_mini_clip else None,
     )
     made |= {"direct": direct} if direct is not None else {}
     report = ReportJob.of(recipe.report, recipe.algorithm, CLAIMS)
@@ -79,8 +79,8 @@ def _direct(recipe: Recipe, do: Do[Handle], teacher: Handle, pairs: Handle, clip
     """The baseline that gives the claim its meaning: the teacher distilled without reflow."""
     if not recipe.direct.enabled:
         return None
-    judge = clip if recipe.direct.needs_mini_clip else None
-    return do("direct", recipe.direct, teacher=teacher, pairs=pairs, clip=judge)
+    lent = clip if recipe.direct.needs_mini_clip else None
+    return do("direct", recipe.direct, teacher=teacher, pairs=pairs, clip=lent)
 
 
 def _pairs(pairs: Pairs, part: Literal["reflow", "distill"], recipe: Recipe) -> PairsJob:

@@ -1,4 +1,4 @@
-"""What the algorithms start from: captioned pictures, a teacher, a small CLIP."""
+"""What the algorithms start from: captioned pictures, a teacher, the small CLIPs of training and of measuring."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ class Materials(Recipe):
     train_teacher: TrainTeacher | None = Field(
         default=None, description="set to train the teacher instead of loading one"
     )
-    train_clip: TrainClip | None = Field(default=None, description="set to train the small CLIP instead of loading one")
+    train_clip: TrainClip | None = Field(
+        default=None, description="set to train the small CLIP of the perceptual loss instead of loading one"
+    )
+    train_judge: TrainClip | None = Field(
+        default=None, description="set to train the small CLIP and the reader that measure instead of loading them"
+    )
     coco: Coco = Field(default=Coco(), description=Coco.__doc__)
 
     @model_validator(mode="after")
@@ -28,12 +33,19 @@ class Materials(Recipe):
         return self
 
 
-def materials(recipe: Materials, do: Do[Handle]) -> tuple[Handle, Handle, Handle]:
-    """The captioned images, the teacher and the small CLIP: made here if the recipe says so, else given."""
+def materials(recipe: Materials, do: Do[Handle]) -> tuple[Handle, Handle, Handle, Handle]:
+    """The captioned images, the teacher, the small CLIP to train with and the one to measure with.
+
+    Made here if the recipe says so, else given.
+    """
     coco = do("world", recipe.world) if recipe.world else do.given("coco", recipe.coco.path or "")
     if recipe.train_teacher:
         teacher = do("teacher", recipe.train_teacher, world=coco)
     else:
         teacher = do.given("model", recipe.teacher.path)
     clip = do("clip", recipe.train_clip, world=coco) if recipe.train_clip else do.given("clip", "mini")
-    return coco, teacher, clip
+    if recipe.train_judge:
+        judge = do("clip-judge", recipe.train_judge, world=coco)
+    else:
+        judge = do.given("clip", "mini-judge")
+    return coco, teacher, clip, judge

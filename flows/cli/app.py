@@ -224,7 +224,7 @@ def mini(
     store: StoreUrl = DEFAULT_STORE,
     out: Annotated[Path | None, typer.Option("--out", help="default: where the embedded weights live")] = None,
 ) -> None:
-    """Train the miniature teacher and CLIP from scratch and put them where the embedded ones live."""
+    """Train the miniature teacher and CLIPs from scratch and put them where the embedded ones live."""
     chosen, where = _load(recipe, overrides), open_store(store)
     from flows.cli.results import embed, last_artifact
     from flows.run.sources import WEIGHTS
@@ -234,7 +234,8 @@ def mini(
         from flows.pipeline import PIPELINES
 
         PIPELINES["miniature"](chosen, where.url)
-    made = {name: last_artifact(where, chosen.name, name) for name in ("teacher", "clip")}
+    stages = {"teacher": "teacher", "clip": "clip", "judge": "clip-judge"}
+    made = {name: last_artifact(where, chosen.name, stage_id) for name, stage_id in stages.items()}
     print(embed(made, out or WEIGHTS))
 
 

@@ -169,7 +169,7 @@ def _without_password(url: str) -> str:
 
 def embedded_are_whole() -> str:
     """Whether the weights that come with the project are there and have the recorded hashes."""
-    folders = [sources.given(tree, sources.EMBEDDED).path for tree in ("model", "clip")]
+    folders = [sources.given(tree, name).path for tree, name in sources.EMBEDDED]
     for folder in folders:
         _require_recorded(folder)
     return f"embedded: {', '.join(folder.name for folder in folders)}, hashes as recorded"
@@ -191,7 +191,7 @@ def _named_by(chain: Chain) -> dict[str, Callable[[], str]]:
     """A check of each thing that a recipe names by path."""
     checks: dict[str, Callable[[], str]] = {}
     for one in chain.given():
-        if one.path != sources.EMBEDDED:
+        if (one.tree, one.path) not in sources.EMBEDDED:
             checks[f"{one.tree} {one.path}"] = partial(_is_tree, one)
     return checks | {node.id: partial(_files_of, node.config) for node in chain.nodes.values()}
 

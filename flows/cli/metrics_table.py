@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tasks.evaluate.measured import Measured, Metrics, shown
+from tasks.evaluate.measured import Measured, Metrics, shown_with_interval
 from tasks.evaluate.metrics import METRICS
 
 _COLUMNS = [metric for metric in METRICS if metric.label]
@@ -22,4 +22,4 @@ def metrics_table(metrics: Metrics) -> RenderableType:
 
 
 def _cells(record: Measured) -> list[str]:
-    return [shown(record.number(metric.key), metric.unit) for metric in _COLUMNS]
+    return [shown_with_interval(record, metric) for metric in _COLUMNS]

@@ -9,15 +9,18 @@ import models
 from infra.artifact import MANIFEST, Artifact, Folder, Source
 from infra.store import Store
 
-EMBEDDED = "mini"
 WEIGHTS = Path(models.__file__).parent / "mini" / "weights"
-_EMBEDDED_FOLDERS = {"model": WEIGHTS / "teacher", "clip": WEIGHTS / "clip"}
+EMBEDDED = {
+    ("model", "mini"): WEIGHTS / "teacher",
+    ("clip", "mini"): WEIGHTS / "clip",
+    ("clip", "mini-judge"): WEIGHTS / "judge",
+}
+"""What comes with the project, by tree and name."""
 
 
 def given(tree: str, path: str) -> Folder:
     """The tree "model", "clip" or "coco" at `path`; "mini" is the embedded one. UserError if absent."""
-    embedded = _EMBEDDED_FOLDERS.get(tree) if path == EMBEDDED else None
-    return _opened(embedded or Path(path), tree, Path.cwd())
+    return _opened(EMBEDDED.get((tree, path), Path(path)), tree, Path.cwd())
 
 
 @functools.cache  # its digest reads every byte
@@ -27,7 +30,7 @@ def _opened(path: Path, tree: str, start: Path) -> Folder:
 
 def open_input(store: Store, tree: str, uri: str) -> Source:
     """The input at `uri`: an artifact's URI or short reference, a plain folder's absolute path, or "mini"."""
-    if uri == EMBEDDED or _is_plain_folder(uri):
+    if (tree, uri) in EMBEDDED or _is_plain_folder(uri):
         return given(tree, uri)
     return Artifact.find(store, uri)
 

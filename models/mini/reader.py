@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from models.mini.captions import mentioned
 from models.mini.scene import ATTRIBUTES
 
+WEIGHTS = "reader.safetensors"
+
 
 class AttributeReader(nn.Module):
     """Picture [B, 3, 32, 32] in -1..1 -> one vector of logits per attribute."""
@@ -62,11 +64,16 @@ def attribute_hits(shown: Sequence[dict[str, str]], captions: Sequence[str]) -> 
 
 def save_reader(reader: AttributeReader, folder: Path) -> None:
     """Write the weights beside the CLIP they belong to."""
-    save_file(reader.state_dict(), folder / "reader.safetensors")
+    save_file(reader.state_dict(), folder / WEIGHTS)
+
+
+def has_reader(folder: Path) -> bool:
+    """Whether an attribute reader was written there."""
+    return (folder / WEIGHTS).is_file()
 
 
 def load_reader(folder: Path) -> AttributeReader:
     """Read what :func:`save_reader` wrote, in evaluation mode."""
     reader = AttributeReader()
-    reader.load_state_dict(load_file(folder / "reader.safetensors"))
+    reader.load_state_dict(load_file(folder / WEIGHTS))
     return reader.eval().requires_grad_(False)

@@ -3,6 +3,7 @@
 import time
 
 from models.mini.world import write_split
+from tasks.order import derive_seed
 from tasks.sections import World
 from tasks.stage import StageResult, StageWork, Units
 from tasks.stages import Group
@@ -14,9 +15,10 @@ class RenderWorld(StageWork[World]):
     def make(self, group: Group) -> None:
         """Render both splits."""
         started, folder, config = time.monotonic(), self.out.workdir / "coco", self.config
+        seed = derive_seed(config.seed, "world")
         for split, count in _counts(config).items():
             if count:
-                write_split(folder, split, count, config.captions_per_image, config.seed, self.work.advance)
+                write_split(folder, split, count, config.captions_per_image, seed, self.work.advance)
         self.out.commit_unit(
             "coco", {"coco": folder}, rows=config.train_images + config.val_images, seconds=time.monotonic() - started
         )

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from tasks.roles import Role
-from tasks.sections import EvaluateJob
+from tasks.sections import Evaluate, EvaluateJob
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,16 @@ def guidance_of(role: Role, config: EvaluateJob) -> float:
     return config.teacher_guidance if role.sampling == "teacher" else config.rectified_guidance
 
 
+def captions_needed(config: Evaluate) -> int:
+    """How many captions, each of a picture of its own, the evaluation takes: its own and those of the reference."""
+    return config.num_images * (1 if config.reference == "none" else 2)
+
+
+def sets_of_pictures(config: EvaluateJob) -> tuple[str, ...]:
+    """What the cells are compared with: real pictures; the teacher's and real ones of other captions, if asked for."""
+    return ("coco",) if config.reference == "none" else ("coco", "reference", "coco-other")
+
+
 def shards(config: EvaluateJob) -> list[range]:
     """The evaluated pictures by number, in shards."""
     count, size = config.num_images, config.shard_size
@@ -62,6 +72,13 @@ def shards(config: EvaluateJob) -> list[range]:
 def shard_id(name: str, number: int) -> str:
     """The unit of a shard of a cell, e.g. ``2-rf-4.00000``."""
     return f"{name}.{number:05d}"
+
+
+LATENCY_ROUNDS = 15
+"""Rounds in which every cell draws one picture."""
+
+SPEED = "speed"
+"""The unit of all cells' times: they are measured in turns."""
 
 
 def straightness_id(role: Role) -> str:

@@ -3,8 +3,7 @@
 import functools
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -12,31 +11,43 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from infra.artifact import Source
 from infra.artifact.manifest import UnitRecord
 from infra.errors import UserError
 from models.clip import Clip, load_clip
-from models.metrics import Features, Moments, inception_features
+from models.metrics import Features, inception_features
 from models.mini.reader import load_reader
 from models.pipelines.text_to_image import TextToImage
 from models.solvers import straightness
 from tasks.data.coco import Caption, read_captions, read_image
 from tasks.data.load import load_model
-from tasks.evaluate.cells import Cell, cells, guidance_of, shard_id, shards, simulated, straightness_id
-from tasks.evaluate.measure import CONTACT_PICTURES, Sampled, seeds_of, speed
+from tasks.evaluate.cells import (
+    SPEED,
+    Cell,
+    captions_needed,
+    cells,
+    guidance_of,
+    sets_of_pictures,
+    shard_id,
+    shards,
+    simulated,
+    straightness_id,
+)
+from tasks.evaluate.independence import require_independent
+from tasks.evaluate.measure import CONTACT_PICTURES, Sampled, seeds_of
 from tasks.evaluate.measured import Measured, Metrics
-from tasks.evaluate.metrics import METRICS
 from tasks.evaluate.protocol import protocol
-from tasks.evaluate.reductions import Reduced, moments_of, numbers
+from tasks.evaluate.reductions import Pictures, Reduced, numbers
+from tasks.evaluate.speed import Draw, latencies, rates
 from tasks.evaluate.statistics import Judges
 from tasks.order import sample_noise
 from tasks.roles import FLOOR, Role
 from tasks.sections import EvaluateJob
 from tasks.stage import StageResult, StageWork, Units, Work
-from tasks.stages import Extent, Group, Unit
+from tasks.stages import Group, Unit
 
 PATHS = 4
 """Simulated latent paths kept for the report."""
@@ -44,8 +55,8 @@ PATHS = 4
 PICTURES = ("latents", "contact")
 """What a shard holds beside its statistics."""
 
-Made = tuple[dict[str, Tensor], dict[str, float]]
-"""The tensors of a unit, and its numbers."""
+Made = dict[str, Tensor]
+"""The tensors of a unit."""
 
 
 class Evaluation(StageWork[EvaluateJob]):
@@ -55,12 +66,24 @@ class Evaluation(StageWork[EvaluateJob]):
         super().__init__(work)
         coco = self.inputs["coco"].folder("coco")
         self.annotations, self.images = coco / self.config.coco.annotations, coco / self.config.coco.images
-        self.captions = read_captions(self.annotations)
+        self.captions = self._enough(read_captions(self.annotations))
+        require_independent(self.inputs, self.config)
         self.cells, self.shards = cells(self.config, self.inputs), shards(self.config)
         self.simulated = simulated(self.config, self.inputs)
-        work.extent = self._counted(work.extent)
         self._records: dict[str, UnitRecord] = {}
         self._models: dict[str, TextToImage] = {}
+
+    def _enough(self, captions: list[Caption]) -> list[Caption]:
+        needed = captions_needed(self.config)
+        if len(captions) >= needed:
+            return captions
+        fewer = len(captions) * self.config.num_images // needed
+        others = ' or evaluate.reference to "none"' if needed > self.config.num_images <= len(captions) else ""
+        raise UserError(
+            f"evaluate.num_images: {self.config.num_images} pictures a model take {needed} captions"
+            f"{' (as many again for the reference)' if needed > self.config.num_images else ''}, but {self.annotations}"
+            f" has {len(captions)} pictures with captions. Set evaluate.num_images to {fewer} or less{others}."
+        )
 
     def make(self, group: Group) -> None:
         """Measure a shard of pictures, or the straightness of a model."""
@@ -79,21 +102,24 @@ class Evaluation(StageWork[EvaluateJob]):
     @cached_property
     def _makers(self) -> dict[str, Callable[[], Made]]:
         """What makes each unit."""
-        found: dict[str, Callable[[], Made]] = {}
+        found: dict[str, Callable[[], Made]] = {SPEED: self._speed}
         for number, pictures in enumerate(self.shards):
+            others = range(self.config.num_images + pictures.start, self.config.num_images + pictures.stop)
             found[shard_id("coco", number)] = functools.partial(self._real_pictures, pictures)
-            found[shard_id("reference", number)] = functools.partial(self._reference, pictures)
+            found[shard_id("coco-other", number)] = functools.partial(self._real_pictures, others)
+            found[shard_id("reference", number)] = functools.partial(self._reference, others)
             for cell in self.cells:
                 found[shard_id(cell.name, number)] = functools.partial(self._shard, cell, number, pictures)
         return found | {straightness_id(role): functools.partial(self._straightness, role) for role in self.simulated}
 
     def _commit(self, unit: Unit, make: Callable[[], Made]) -> None:
         started, before = time.monotonic(), self.work.done
-        tensors, metrics = make()
+        tensors = make()
         path, seconds = self.out.workdir / f"{unit.id}.safetensors", time.monotonic() - started
         save_file(tensors, path)
+        volatile = (path.name,) if unit.id == SPEED else ()
         self._records[unit.id] = self.out.commit_unit(
-            unit.id, {path.name: path}, rows=self.work.done - before, seconds=seconds, metrics=metrics
+            unit.id, {path.name: path}, rows=self.work.done - before, seconds=seconds, volatile=volatile
         )
 
     def model(self, role: Role) -> TextToImage:
@@ -113,8 +139,8 @@ class Evaluation(StageWork[EvaluateJob]):
         return _judges(self.config, self.inputs)
 
     def prompts(self, pictures: range) -> list[str]:
-        """The captions of pictures; there may be more pictures than captions."""
-        return [self.captions[i % len(self.captions)].text for i in pictures]
+        """The captions of pictures."""
+        return [caption.text for caption in self.captions[pictures.start : pictures.stop]]
 
     def sample(self, cell: Cell, pictures: range) -> Sampled:
         """The cell's samples; the same noise and captions for every cell."""
@@ -128,44 +154,51 @@ class Evaluation(StageWork[EvaluateJob]):
             self.work.advance(len(batch))
         return sampled
 
-    def _counted(self, extent: Extent) -> Extent:
-        """The extent by the captions that there are: no others have real pictures."""
-        real = {shard_id("coco", number): len(self._real(pictures)) for number, pictures in enumerate(self.shards)}
-        counted = (tuple(unit._replace(pieces=real.get(unit.id, unit.pieces)) for unit in one) for one in extent.groups)
-        return replace(extent, groups=tuple(counted))
-
-    def _real(self, pictures: range) -> list[Caption]:
-        """The captions whose own pictures stand beside these; none beyond the last caption."""
-        return self.captions[pictures.start : pictures.stop]
-
     def _real_pictures(self, pictures: range) -> Made:
-        """Moments of the real pictures, cut and resized like the generated ones."""
-        moments, size, batch = Moments(), self.first.pixels_per_side, self.work.performance.sample_batch_size
-        names = [caption.file_name for caption in self._real(pictures)]
+        """Features of the real pictures, cut and resized like the generated ones."""
+        features, size, batch = list[Tensor](), self.first.pixels_per_side, self.work.performance.sample_batch_size
+        names = [caption.file_name for caption in self.captions[pictures.start : pictures.stop]]
         for start in range(0, len(names), batch):
             read = torch.stack([read_image(self.images / name, size) for name in names[start : start + batch]])
-            moments.update(self.judges.look(read)[0])
+            features.append(self.judges.look(read)[0].float().cpu())
             self.work.advance(len(read))
-        return moments.to_tensors(), {}
+        return {"features": torch.cat(features)}
 
-    def _reference(self, pictures: range) -> Made:
-        """Moments of pictures of the teacher that no model is sampled for: the next captions, other seeds."""
-        count = self.config.num_images
-        others = range(count + pictures.start, count + pictures.stop)
-        return self.sample(self.cells[0], others).moments.to_tensors(), {}
+    def _reference(self, others: range) -> Made:
+        """Pictures of the teacher that no model is sampled for: other captions, other seeds."""
+        return self.sample(self.cells[0], others).to_tensors({})
 
     def _shard(self, cell: Cell, number: int, pictures: range) -> Made:
-        """A shard of a cell; the first also has the pictures for the contact sheet, and how fast they are drawn."""
-        teacher = f"{cell.role.own_teacher}-{self.config.teacher_steps}"
-        latents = None if teacher == cell.name else self._tensors(shard_id(teacher, number))["latents"]
+        """A shard of a cell; the first also has the pictures for the contact sheet."""
+        teachers = {"own_distances": cell.role.own_teacher, "teacher_distances": self.cells[0].role.name}
+        cells_of = {name: f"{role}-{self.config.teacher_steps}" for name, role in teachers.items()}
+        compared = {
+            name: self._tensor(shard_id(other, number), "latents")
+            for name, other in cells_of.items()
+            if other != cell.name
+        }
         sampled = self.sample(cell, pictures)
-        tensors = sampled.to_tensors(latents)
+        tensors = sampled.to_tensors(compared)
         if cell.steps == self.config.teacher_steps:
             tensors["latents"] = sampled.latents  # others are compared with these
-        if number > 0:
-            return tensors, {}
-        timings = speed(self.model(cell.role), cell, self.prompts(pictures), self.work.performance)
-        return {**tensors, "contact": sampled.contact}, timings
+        return {**tensors, "contact": sampled.contact} if number == 0 else tensors
+
+    def _speed(self) -> Made:
+        """The times of all cells, `latency.CELL` and `rate.CELL`."""
+        draws = {cell.name: self._draw(cell) for cell in self.cells}
+        prompts, sizes = self.prompts(self.shards[0]), self.work.performance.throughput_batch_sizes
+        found = {f"latency.{name}": one for name, one in latencies(draws, prompts, self.work.advance).items()}
+        found |= {f"rate.{name}": one for name, one in rates(draws, prompts, sizes).items()}
+        return found
+
+    def _draw(self, cell: Cell) -> Draw:
+        model = self.model(cell.role)
+
+        def draw(prompts: Sequence[str]) -> Tensor:
+            noise = sample_noise(seeds_of(self.config.seed, range(len(prompts))), model.latent_shape)
+            return model.decode(model.sample(noise, prompts, cell.steps, cell.guidance, cell.solver))
+
+        return draw
 
     def _straightness(self, role: Role) -> Made:
         """S per element of the guided field, Euler with ``teacher_steps`` steps, and a few of its paths."""
@@ -179,57 +212,71 @@ class Evaluation(StageWork[EvaluateJob]):
             self.work.advance(len(noise))
             paths = torch.stack([x[:PATHS] for x in path], dim=1) if paths is None else paths
         assert paths is not None
-        return {"paths": paths.float().cpu()}, {"straightness": float(torch.cat(values).mean())}
+        return {"paths": paths.float().cpu(), "straightness": torch.cat(values).double().cpu()}
 
-    def _tensors(self, unit: str) -> dict[str, Tensor]:
-        return load_file(self._file(unit))
+    def _tensor(self, unit: str, name: str) -> Tensor:
+        with safe_open(self._file(unit), "pt") as file:
+            found: Tensor = file.get_tensor(name)
+            return found
 
-    def _statistics(self, name: str) -> list[dict[str, Tensor]]:
-        """The statistics of every shard of a cell; its latents and pictures stay on the disk."""
-        return [_without(PICTURES, self._file(shard_id(name, number))) for number in range(len(self.shards))]
+    def _columns(self, name: str) -> dict[str, Tensor]:
+        """The statistics of all pictures of a cell; its latents and pictures stay on the disk."""
+        shards = [_without(PICTURES, self._file(shard_id(name, number))) for number in range(len(self.shards))]
+        return {column: torch.cat([shard[column] for shard in shards]) for column in shards[0]}
 
     def _file(self, unit: str) -> Path:
         return self.out.fetch(self._records[unit].files[0])
 
     def _table(self) -> list[Measured]:
-        """One record per cell, after the floor: the teacher against itself on two disjoint sets of pictures."""
-        references = {name: moments_of(self._statistics(name)) for name in ("reference", "coco")}
-        records = [self._record(cell, references) for cell in self.cells]
-        absent = dict.fromkeys(metric.key for metric in METRICS if metric.floor == "null")
-        return [records[0].model_copy(update={"model": FLOOR, **absent}), *records]
+        """One record per cell, after the floor: what stands between two disjoint sets of pictures of one kind."""
+        sets = {name: self._columns(name) for name in sets_of_pictures(self.config)}
+        others = {name: Pictures(columns["features"], "others") for name, columns in sets.items() if name != "coco"}
+        real, teacher = Pictures(sets["coco"]["features"]), self.cells[0]
+        against = {"coco": real, **({"reference": others["reference"]} if others else {})}
+        records = []
+        for cell in self.cells:
+            columns = self._columns(cell.name) | self._measured(cell)
+            ours = Pictures(columns["features"])
+            records.append(self._record(cell, cell.role.name, columns, {n: (ours, one) for n, one in against.items()}))
+            if cell == teacher and others:
+                pairs = {"reference": (others["reference"], ours), "coco": (others["coco-other"], real)}
+                records.insert(0, self._record(cell, FLOOR, sets["reference"], pairs))
+        return records
 
-    def _record(self, cell: Cell, references: Mapping[str, Moments]) -> Measured:
-        measured = dict(self._records[shard_id(cell.name, 0)].metrics)
+    def _measured(self, cell: Cell) -> dict[str, Tensor]:
+        """What was measured of a cell beside its pictures: times, and S for a model at its most steps."""
+        found = {name: self._tensor(SPEED, f"{name}.{cell.name}") for name in ("latency", "rate")}
         if cell.role in self.simulated and cell.steps == self.config.teacher_steps:
-            measured |= self._records[straightness_id(cell.role)].metrics
-        reduced = Reduced(self._statistics(cell.name), references, measured)
-        return Measured.model_validate(
-            {
-                "model": cell.role.name,
-                "steps": cell.steps,
-                "guidance": cell.guidance,
-                "solver": cell.solver,
-                "num_images": self.config.num_images,
-                **numbers(reduced),
-            }
-        )
+            found["straightness"] = self._tensor(straightness_id(cell.role), "straightness")
+        return found
+
+    def _record(
+        self,
+        cell: Cell,
+        name: str,
+        columns: Mapping[str, Tensor],
+        compared: Mapping[str, tuple[Pictures, Pictures]],
+    ) -> Measured:
+        told = {"model": name, "steps": cell.steps, "guidance": cell.guidance, "solver": cell.solver}
+        counted = {"num_images": self.config.num_images, **numbers(Reduced(columns, compared))}
+        return Measured.model_validate({**told, **counted})
 
     def _commit_results(self, records: list[Measured]) -> None:
         """The tables (volatile: they hold timings) and what the report draws."""
         folder = self.out.workdir
         metrics = Metrics(
-            schema_version=1,
-            protocol=protocol(self.config, self.inputs, self.annotations, self.first),
+            schema_version=2,
+            protocol=protocol(self.config, self.inputs, self.annotations, len(self.captions), self.first),
             records=tuple(records),
         )
         (folder / "metrics.json").write_text(metrics.model_dump_json(indent=2) + "\n")
         table = pa.Table.from_pylist([record.model_dump() for record in records], schema=parquet_schema())
         pq.write_table(table, folder / "metrics.parquet")
-        contact = {cell.name: self._tensors(shard_id(cell.name, 0))["contact"] for cell in self.cells}
+        contact = {cell.name: self._tensor(shard_id(cell.name, 0), "contact") for cell in self.cells}
         save_file(contact, folder / "contact.safetensors")
         prompts = self.prompts(self.shards[0])[:CONTACT_PICTURES]
         (folder / "contact.json").write_text(json.dumps({"prompts": prompts}, indent=2) + "\n")
-        paths = {role.name: self._tensors(straightness_id(role))["paths"] for role in self.simulated}
+        paths = {role.name: self._tensor(straightness_id(role), "paths") for role in self.simulated}
         save_file(paths, folder / "paths.safetensors")
         names = ("metrics.json", "metrics.parquet", "contact.safetensors", "contact.json", "paths.safetensors")
         self.out.commit_unit("results", {name: folder / name for name in names}, volatile=names[:2])
@@ -247,7 +294,7 @@ def _without(names: Collection[str], path: Path) -> dict[str, Tensor]:
 
 
 def _judges(config: EvaluateJob, inputs: Mapping[str, Source]) -> Judges:
-    mini = inputs["clip"].folder("clip") if "clip" in inputs else None
+    mini = inputs["judge"].folder("clip") if "judge" in inputs else None
     architecture = str(mini) if config.clip.architecture == "mini" else config.clip.architecture
     try:
         clip = load_clip(architecture, config.clip.weights)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
 
 from infra.errors import UserError
-from tasks.evaluate.metrics import METRICS
+from tasks.evaluate.metrics import METRICS, Metric
 
 
 class Cell(BaseModel):
@@ -30,6 +30,12 @@ class Cell(BaseModel):
         return float(value) if value is not None and math.isfinite(value) else None
 
 
+def _fields() -> Iterator[tuple[str, str]]:
+    for metric in METRICS:
+        yield metric.key, metric.meaning
+        yield metric.interval_key, "half the width of its 95 % interval"
+
+
 if TYPE_CHECKING:
     Measured: TypeAlias = Cell
 else:
@@ -38,7 +44,7 @@ else:
         __base__=Cell,
         __module__=__name__,
         __doc__="One model at one number of solver steps; null is what does not apply.",
-        **{metric.key: (float | None, Field(default=None, description=metric.meaning)) for metric in METRICS},
+        **{key: (float | None, Field(default=None, description=meaning)) for key, meaning in _fields()},
     )
 
 
@@ -47,7 +53,7 @@ class Metrics(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     protocol: dict[str, JsonValue]
     records: tuple[Measured, ...]
 
@@ -73,6 +79,21 @@ def fullest(records: Sequence[Measured], model: str) -> Measured | None:
 def at_steps(records: Sequence[Measured], model: str, steps: int) -> Measured | None:
     """The model's record with that many steps."""
     return next((record for record in records if (record.model, record.steps) == (model, steps)), None)
+
+
+def shown_with_interval(record: Measured, metric: Metric) -> str:
+    """A record's number with its interval, e.g. `0.339 ± 0.02`; a dash for none."""
+    value, interval = record.number(metric.key), record.number(metric.interval_key)
+    text = shown(value, metric.unit)
+    return text if value is None or interval is None else f"{text} ± {_like(interval, value, metric.unit)}"
+
+
+def _like(interval: float, value: float, unit: str) -> str:
+    """An interval with two significant digits, in the unit that its value is shown in."""
+    if unit == "%":
+        return f"{100 * interval:.1f}"
+    scaled = (1000 if unit == "s" and 0 < value < 1 else 1) * interval
+    return f"{scaled:.2g}" if scaled < 10 else f"{scaled:,.0f}"
 
 
 def shown(value: float | None, unit: str = "") -> str:

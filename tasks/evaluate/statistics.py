@@ -30,12 +30,21 @@ class Judges:
 
 @dataclass(frozen=True)
 class Seen:
-    """A batch of uint8 pictures [B, 3, H, W] with their prompts and the CLIP's image features [B, D] of them."""
+    """A batch of uint8 pictures [B, 3, H, W] with their prompts and what the judges make of them.
+
+    ``features`` [B, D] are what a Frechet distance is taken of, ``image`` [B, E] the CLIP's image features.
+    """
 
     judges: Judges
     pictures: Tensor
     prompts: Sequence[str]
+    features: Tensor
     image: Tensor
+
+
+def features(seen: Seen) -> Tensor:
+    """What a Frechet distance is taken of, float32 [B, D]."""
+    return seen.features.float().cpu()
 
 
 def clip_scores(seen: Seen) -> Tensor:
@@ -51,4 +60,8 @@ def hits(seen: Seen) -> Tensor | None:
     return attribute_hits(read_attributes(seen.judges.reader, seen.pictures), seen.prompts)
 
 
-STATISTICS: dict[str, Callable[[Seen], Tensor | None]] = {"clip_scores": clip_scores, "hits": hits}
+STATISTICS: dict[str, Callable[[Seen], Tensor | None]] = {
+    "features": features,
+    "clip_scores": clip_scores,
+    "hits": hits,
+}

@@ -88,7 +88,7 @@ class Figures:
                 if len(series[role.name]):
                     _draw_series(axes, role, series[role.name], order)
             _log_steps(axes, series) if against == "steps" else _log_seconds(axes)
-            reference = fullest(records, FLOOR) if metric.floor == "line" else None
+            reference = fullest(records, FLOOR) if metric.has_floor else None
             if reference and (value := reference.number(metric.key)):
                 _floor(axes, value)
             _y_axis(axes, metric.is_log)
@@ -151,17 +151,21 @@ def _svg(figure: Figure, label: str, variables: Mapping[str, str]) -> str:
 
 
 def _series(records: Sequence[Measured], model: str, x: str, metric: Metric) -> Points:
-    found = [(r.number(x), r.number(metric.key)) for r in records if r.model == model]
-    there = [(a, b) for a, b in found if a is not None and b is not None and a > 0]
-    points = sorted((a, b) for a, b in there if b > 0 or not metric.is_log)
-    return np.array(points, dtype=np.float64).reshape(-1, 2)
+    """x, value, and half the width of its interval (0 where there is none): [n, 3], in the order of x."""
+    found = [(r.number(x), r.number(metric.key), r.number(metric.interval_key)) for r in records if r.model == model]
+    there = [(a, b, c or 0.0) for a, b, c in found if a is not None and b is not None and a > 0]
+    points = sorted(point for point in there if point[1] > 0 or not metric.is_log)
+    return np.array(points, dtype=np.float64).reshape(-1, 3)
 
 
 def _draw_series(axes: Axes, role: Role, points: Points, order: int) -> None:
     # in one step all models share an x: the last is drawn hollow, so that none hides another
     colour, hollow = role.colour, role.marker == "triangle"
+    x, value, interval = points.T
+    axes.errorbar(x, value, yerr=np.minimum(interval, 0.99 * np.abs(value)), fmt="none", ecolor=colour, elinewidth=1.2,
+                  zorder=2 + order, clip_on=False)  # fmt: skip
     axes.plot(
-        *points.T, color=colour, marker=MARKERS[role.marker], markersize=5.5 if len(points) > 1 else 9,
+        x, value, color=colour, marker=MARKERS[role.marker], markersize=5.5 if len(points) > 1 else 9,
         markerfacecolor="none" if hollow else colour, markeredgecolor=colour if hollow else PAPER,
         markeredgewidth=1.8 if hollow else 1, zorder=3 + order, clip_on=False,
     )  # fmt: skip

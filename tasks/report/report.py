@@ -21,7 +21,7 @@ from infra.artifact import Artifact, Source
 from infra.words import duration, size
 from tasks.data.inputs import as_artifact
 from tasks.evaluate.cells import present
-from tasks.evaluate.measured import Metrics, fullest, read_metrics, shown
+from tasks.evaluate.measured import Metrics, fullest, read_metrics, shown, shown_with_interval
 from tasks.evaluate.metrics import METRICS, Metric
 from tasks.evaluate.verdicts import Verdict, verdicts
 from tasks.report import figures
@@ -33,8 +33,6 @@ from tasks.stages import CURVE_FILE, STAGES, Group
 
 FILES = ("report.html", "contact_sheet.png", "metrics.json")
 CELL_COLUMNS = (("steps", "steps"), ("guidance", "guidance"), ("solver", "solver"), ("num_images", "pictures"))
-COLUMNS = [*((key, heading, "") for key, heading in CELL_COLUMNS), *((m.key, m.heading, m.unit) for m in METRICS)]
-"""Field, heading, unit."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,8 @@ class WriteReport(StageWork[ReportJob]):
 
     def finish(self, units: Units) -> StageResult:
         """How many claims are met."""
-        measured = [verdict.holds for verdict in self.verdicts if verdict.holds is not None]
-        return StageResult(metrics={"claims_measured": len(measured), "claims_met": sum(measured)})
+        measured = [one.outcome for one in self.verdicts if one.outcome not in (None, "not measured")]
+        return StageResult(metrics={"claims_measured": len(measured), "claims_met": measured.count("met")})
 
     def _page(self, sheet: ContactSheet) -> str:
         curves, records = list(self._curves()), self.metrics.records
@@ -109,7 +107,8 @@ class WriteReport(StageWork[ReportJob]):
             trained=[role for role in self.roles if role in [curve.role for curve in curves]],
             straightness=self._straightness(),
             trajectories=self._trajectories(),
-            columns=COLUMNS,
+            columns=CELL_COLUMNS,
+            metrics=METRICS,
             records=records,
             protocol=_flat(self.metrics.protocol),
             provenance=_provenance(self.inputs),
@@ -193,6 +192,7 @@ def _template() -> jinja2.Template:
     environment.filters |= {
         "variable": figures.variable,
         "shown": shown,
+        "with_interval": shown_with_interval,
         "data_uri": to_data_uri,
         "pretty": _pretty,
         "bytes": size,

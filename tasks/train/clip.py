@@ -1,4 +1,4 @@
-"""Stage `clip`: train the miniature CLIP and the attribute reader on the captioned pictures."""
+"""Stage `clip`: train a miniature CLIP and, if asked for, the attribute reader on the captioned pictures."""
 
 import json
 import time
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from models.clip import cosine, load_clip
 from models.mini.clip import build_clip, clip_loss, save_clip
-from models.mini.reader import AttributeReader, load_reader, read_attributes, reader_loss, save_reader
+from models.mini.reader import AttributeReader, has_reader, load_reader, read_attributes, reader_loss, save_reader
 from models.mini.scene import ATTRIBUTES
 from models.mini.tokenizer import Merges, learn_merges, open_clip_tokenizer, write_open_clip_merges
 from tasks.data.coco import read_captions, read_image
-from tasks.order import batch_ids, derive_seed, generator
+from tasks.order import Draws, batch_ids, derive_seed
 from tasks.sections import TrainClip
 from tasks.stage import StageResult, StageWork, Units, Work
 from tasks.stages import Group, Phase
@@ -30,7 +30,7 @@ GRAINY_SHARE, GRAIN = 0.5, 0.08
 
 
 class ClipTraining(StageWork[TrainClip]):
-    """Commits the tree ``clip``: an open_clip configuration, its weights, its vocabulary, and the attribute reader."""
+    """Commits the tree ``clip``: an open_clip configuration, weights and vocabulary, perhaps an attribute reader."""
 
     def __init__(self, work: Work[TrainClip]) -> None:
         super().__init__(work)
@@ -41,11 +41,10 @@ class ClipTraining(StageWork[TrainClip]):
         started, folder = time.monotonic(), self.out.workdir / "clip"
         images, captions = load_training_set(self.coco)
         merges = learn_merges(text for texts in captions for text in texts)
-        first, second = self.work.extent.phases
-        curves = {
-            "clip_curve.parquet": self._train_clip(first, images, captions, merges, folder),
-            "reader_curve.parquet": self._train_reader(second, images, folder),
-        }
+        first, *second = self.work.extent.phases
+        curves = {"clip_curve.parquet": self._train_clip(first, images, captions, merges, folder)}
+        for phase in second:
+            curves["reader_curve.parquet"] = self._train_reader(phase, images, folder)
         written = {name: write_curve(self.out.workdir / name, [curve]) for name, curve in curves.items()}
         blobs = {"clip": folder, **written}
         self.out.commit_unit("clip", blobs, rows=self.config.steps, seconds=time.monotonic() - started)
@@ -63,16 +62,17 @@ class ClipTraining(StageWork[TrainClip]):
         write_open_clip_merges(merges, vocabulary)
         tokenizer = open_clip_tokenizer(vocabulary)
         tokens = torch.stack([tokenizer(texts) for texts in captions])
-        clip, mean, std = build_clip(tokenizer.vocab_size), torch.tensor(MEAN), torch.tensor(STD)
+        clip = build_clip(tokenizer.vocab_size, self.config.vision)
+        mean, std = torch.tensor(MEAN), torch.tensor(STD)
 
         def loss(at: At) -> Tensor:
-            ids, rng = batch_ids(seed, at.step, phase.batch_size, len(images)), generator(seed, at.step)
-            chosen = torch.randint(tokens.shape[1], (len(ids),), generator=rng)
+            ids, draws = batch_ids(seed, at.step, phase.batch_size, len(images)), Draws(seed, at.step)
+            chosen = draws.integers(tokens.shape[1], len(ids))
             pixels = (images[ids] / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
             return clip_loss(clip, pixels, tokens[ids, chosen])
 
         curve = fit(clip, loss, self._plan(phase, self.config.learning_rate, seed), self.work)
-        save_clip(clip, merges, folder)
+        save_clip(clip, merges, folder, self.config.vision)
         return curve
 
     def _train_reader(self, phase: Phase, images: Tensor, folder: Path) -> list[CurvePoint]:
@@ -81,10 +81,10 @@ class ClipTraining(StageWork[TrainClip]):
         reader, labels = AttributeReader(), _labels(self.coco, SPLIT)
 
         def loss(at: At) -> Tensor:
-            ids, rng = batch_ids(seed, at.step, phase.batch_size, len(images)), generator(seed, at.step)
-            grain = GRAIN * (torch.rand(len(ids), 1, 1, 1, generator=rng) < GRAINY_SHARE)
+            ids, draws = batch_ids(seed, at.step, phase.batch_size, len(images)), Draws(seed, at.step)
+            grain = GRAIN * (draws.uniform(len(ids), 1, 1, 1) < GRAINY_SHARE)
             pixels = to_pixels(images[ids])
-            pixels = pixels + grain * torch.randn(pixels.shape, generator=rng)
+            pixels = pixels + grain * draws.normal(*pixels.shape)
             return reader_loss(reader, pixels, {name: column[ids] for name, column in labels.items()})
 
         curve = fit(reader, loss, self._plan(phase, self.config.reader_learning_rate, seed), self.work)
@@ -106,20 +106,23 @@ def _labels(coco: Path, split: str) -> dict[str, Tensor]:
 
 
 def _held_out(folder: Path, coco: Path) -> dict[str, Any]:
-    """On pictures of unseen combinations: the reader's accuracy, the CLIP score of right and shuffled captions."""
+    """On pictures of unseen combinations: the CLIP score of right and shuffled captions, the reader's accuracy."""
     clip, captions = (
         load_clip(str(folder), None),
         read_captions(coco / "annotations" / "captions_val2017.json")[:1000],
     )
     images = torch.stack([read_image(coco / "val2017" / caption.file_name) for caption in captions])
-    shown, scenes = read_attributes(load_reader(folder), images), _scenes(coco, "val2017")[: len(images)]
-    accuracy = {
-        f"reader_accuracy_{name}": sum(a[name] == b[name] for a, b in zip(shown, scenes, strict=True)) / len(images)
-        for name in ATTRIBUTES
-    }
     image, text = clip.image_features(images), clip.text_features([caption.text for caption in captions])
     scores = {
         "clip_score_right": float(cosine(image, text).mean()),
         "clip_score_shuffled": float(cosine(image, text.roll(1, 0)).mean()),
     }
-    return {**accuracy, **scores}
+    return scores | (_read_accuracy(folder, coco, images) if has_reader(folder) else {})
+
+
+def _read_accuracy(folder: Path, coco: Path, images: Tensor) -> dict[str, float]:
+    shown, scenes = read_attributes(load_reader(folder), images), _scenes(coco, "val2017")[: len(images)]
+    return {
+        f"reader_accuracy_{name}": sum(a[name] == b[name] for a, b in zip(shown, scenes, strict=True)) / len(images)
+        for name in ATTRIBUTES
+    }

@@ -107,6 +107,8 @@ class Fit:
     def __init__(self, module: nn.Module, plan: FitPlan) -> None:
         self.module, self.plan, self.step = module, plan, 0
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        kept = {*module.state_dict()}  # running statistics of batch normalisation, where a network has any
+        self.buffers = {name: b for name, b in module.named_buffers() if name in kept}
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), lr=plan.learning_rate, weight_decay=0.0, fused=True
         )
@@ -166,6 +168,7 @@ class Fit:
         """The whole state as named tensors (safetensors, no pickle)."""
         state = {f"model.{name}": p.detach() for name, p in self.parameters.items()}
         state |= {f"ema.{name}": value for name, value in self.ema.items()}
+        state |= {f"buffer.{name}": value for name, value in self.buffers.items()}
         for name, parameter in self.parameters.items():
             state |= {f"adam.{name}.{key}": value for key, value in self.optimizer.state[parameter].items()}
         rows = [list(map(float, point)) for point in self.curve]
@@ -190,6 +193,8 @@ class Fit:
                 "exp_avg": torch.empty_like(parameter).copy_(saved[f"adam.{name}.exp_avg"]),
                 "exp_avg_sq": torch.empty_like(parameter).copy_(saved[f"adam.{name}.exp_avg_sq"]),
             }
+        for name, buffer in self.buffers.items():
+            buffer.copy_(saved[f"buffer.{name}"])
         self.curve = [CurvePoint(int(row[0]), *row[1:]) for row in saved["curve"].tolist()]
         device = next(iter(self.parameters.values())).device
         self._recent = list(saved["recent"].to(device))

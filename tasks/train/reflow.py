@@ -13,7 +13,7 @@ from models.losses import draw_sigma, reflow_loss
 from models.pipelines.text_to_image import TextToImage
 from tasks.data.inputs import as_artifact
 from tasks.data.load import load_model
-from tasks.order import derive_seed, generator
+from tasks.order import Draws, derive_seed
 from tasks.sections import Precision, Reflow
 from tasks.stage import StageResult, StageWork, Units
 from tasks.stages import CURVE_FILE, Group
@@ -38,11 +38,11 @@ class ReflowTraining(StageWork[Reflow]):
         batches = Batches(pairs, seed, phase.batch_size)
 
         def loss(at: At) -> Tensor:
-            rng = generator(seed, at.step)
+            draws = Draws(seed, at.step)
             noise, latent, prompts = batches(at.step)
-            dropped = torch.rand(len(prompts), generator=rng) < config.text_dropout
+            dropped = draws.uniform(len(prompts)) < config.text_dropout
             condition = model.encode(["" if drop else prompt for prompt, drop in zip(prompts, dropped, strict=True)])
-            sigma = draw_sigma(len(prompts), config.sigma_density, rng).to(model.device)
+            sigma = draw_sigma(draws.uniform(2, len(prompts)), config.sigma_density).to(model.device)
             noise, latent = noise.to(model.device), latent.to(model.device)
             with autocast(model, config.precision):
                 return reflow_loss(velocity, noise, latent, condition, sigma, config.loss)

@@ -25,7 +25,7 @@ from models.mini.teacher import (
 from models.mini.tokenizer import learn_merges, transformers_tokenizer
 from models.pipelines.stable_diffusion import save_pipeline
 from tasks.data.coco import read_image
-from tasks.order import batch_ids, derive_seed, generator
+from tasks.order import Draws, batch_ids, derive_seed
 from tasks.sections import TrainTeacher
 from tasks.stage import StageResult, StageWork, Units, Work
 from tasks.stages import CURVE_FILE, Group, Phase
@@ -78,7 +78,7 @@ class TeacherTraining(StageWork[TrainTeacher]):
 
         def loss(at: At) -> Tensor:
             ids = batch_ids(seed, at.step, batch, len(images))
-            noise = torch.randn(batch, *latent, generator=generator(seed, at.step))
+            noise = Draws(seed, at.step).normal(batch, *latent)
             return autoencoder_loss(autoencoder, to_pixels(images[ids]), noise)
 
         curve = fit(autoencoder, loss, self._plan(phase, self.config.autoencoder_learning_rate, seed), self.work)
@@ -109,13 +109,13 @@ class TeacherTraining(StageWork[TrainTeacher]):
             return unet(x, timestep, encoder_hidden_states=condition.text).sample
 
         def loss(at: At) -> Tensor:
-            ids, rng = batch_ids(seed, at.step, phase.batch_size, len(latents)), generator(seed, at.step)
-            ids_of_caption = torch.randint(tokens.shape[1], (len(ids),), generator=rng)
-            dropped = torch.rand(len(ids), 1, generator=rng) < self.config.text_dropout
+            ids, draws = batch_ids(seed, at.step, phase.batch_size, len(latents)), Draws(seed, at.step)
+            ids_of_caption = draws.integers(tokens.shape[1], len(ids))
+            dropped = draws.uniform(len(ids), 1) < self.config.text_dropout
             condition = Condition(text_encoder(torch.where(dropped, empty, tokens[ids, ids_of_caption]))[0])
             latent = latents[ids]
-            timestep = torch.randint(len(alphas_cumprod), (len(ids),), generator=rng)
-            noise = torch.randn(latent.shape, generator=rng)
+            timestep = draws.integers(len(alphas_cumprod), len(ids))
+            noise = draws.normal(*latent.shape)
             return epsilon_loss(network, alphas_cumprod, latent, noise, timestep, condition)
 
         networks = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 
 from flows.recipes import load_recipe
-from flows.run.sources import EMBEDDED, WEIGHTS, given
+from flows.run.sources import EMBEDDED, given
 from infra.artifact import Artifact, Draft, Source
 from infra.artifact.fingerprint import fingerprint
 from infra.environment import utc_now
@@ -43,7 +43,7 @@ REST, MOST_REST_MS = "pair generation beside the teacher, ms per sample", 1.0
 
 def measure(options: Options) -> list[Row]:
     """Run the stage `pairs` and, call by call, the forwards it contains; the median of the rounds counts."""
-    if options.teacher == EMBEDDED and not (WEIGHTS / "teacher").is_dir():
+    if not EMBEDDED.get(("model", options.teacher), Path()).is_dir():
         remedy = "the embedded teacher is not there: run `make mini` first, or name one with --teacher"
         return [
             not_measured(RATIO, f"at most {MOST_RATIO:g}", remedy),

@@ -35,6 +35,6 @@ def _row(verdict: Verdict, metrics: Metrics) -> Row:
         verdict.title,
         verdict.headline,
         verdict.bound,
-        verdict.holds,
-        f"{verdict.detail}; {images} pictures, {machine}",
+        {"met": True, "missed": False}.get(verdict.outcome or ""),
+        f"{'undecided: ' if verdict.outcome == 'undecided' else ''}{verdict.detail}; {images} pictures, {machine}",
     )

@@ -52,11 +52,11 @@ def cli(start: Start) -> Cli:
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with `model` and `clip` in the place of the embedded weights."""
-    for tree in ("model", "clip"):
-        (tmp_path / tree).mkdir()
-        (tmp_path / tree / "weights.txt").write_text(tree)
-        monkeypatch.setitem(sources._EMBEDDED_FOLDERS, tree, tmp_path / tree)
+    """A folder with `teacher`, `clip` and `judge` in the place of the embedded weights."""
+    for (tree, called), path in sources.EMBEDDED.items():
+        (tmp_path / path.name).mkdir()
+        (tmp_path / path.name / "weights.txt").write_text(path.name)
+        monkeypatch.setitem(sources.EMBEDDED, (tree, called), tmp_path / path.name)
     return tmp_path
 
 

@@ -134,10 +134,10 @@ def _blobs(out: Draft, number: int, text: str) -> dict[str, Path]:
 
 def install(folder: Path) -> None:
     """Put the small stages in the table's place, and `folder` in that of the embedded weights."""
-    for name in ("model", "clip"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / name / "weights.txt").write_text(name)
-        sources._EMBEDDED_FOLDERS[name] = folder / name
+    for called, path in sources.EMBEDDED.items():
+        (folder / path.name).mkdir(parents=True, exist_ok=True)
+        (folder / path.name / "weights.txt").write_text(path.name)
+        sources.EMBEDDED[called] = folder / path.name
     stages.STAGES.update({name: small(stage) for name, stage in stages.STAGES.items()})
 
 

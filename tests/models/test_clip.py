@@ -81,7 +81,7 @@ def test_missing_weights_are_named_with_the_architecture(weights: str | None) ->
 @pytest.mark.parametrize(("names", "found"), [([], 0), (["a-clip.json", "b-clip.json"], 2), (["config.json"], 0)])
 def test_a_folder_has_one_configuration(names: list[str], found: int, tmp_path: Path) -> None:
     for name in names:
-        shutil.copyfile(EMBEDDED / "mini-clip.json", tmp_path / name)
+        shutil.copyfile(EMBEDDED / "mini-vit-clip.json", tmp_path / name)
     with pytest.raises(FileNotFoundError, match=rf"expected one NAME-clip\.json .*, found {found}$"):
         load_clip(str(tmp_path), None)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.condition import Condition
-from models.losses import draw_sigma, reflow_loss
+from models.losses import reflow_loss
 from models.solvers import euler, straightness
 from models.velocity import Velocity
 
@@ -74,7 +74,7 @@ def reflowed() -> Reflowed:
     optimizer = torch.optim.Adam(field.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        ids, sigma = torch.randint(SAMPLES, (batch,), generator=rng), draw_sigma(batch, "uniform", rng)
+        ids, sigma = torch.randint(SAMPLES, (batch,), generator=rng), torch.rand(batch, generator=rng)
         optimizer.zero_grad()
         reflow_loss(field, noise[ids], latent[ids], TEXT, sigma, "l2").backward()
         optimizer.step()

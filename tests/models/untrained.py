@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from models.mini.captions import caption
-from models.mini.clip import build_clip, save_clip
+from models.mini.clip import Vision, build_clip, save_clip
 from models.mini.reader import AttributeReader, save_reader
 from models.mini.scene import draw_scene, generator
 from models.mini.teacher import assemble, build_autoencoder, build_text_encoder, build_unet
@@ -54,11 +54,11 @@ def flow_folder(teacher: Path, folder: Path) -> Path:
     return folder
 
 
-def clip_folder(folder: Path) -> Path:
+def clip_folder(folder: Path, vision: Vision = "vit") -> Path:
     """An untrained CLIP and attribute reader."""
     torch.manual_seed(0)
     words = merges()
-    save_clip(build_clip(len(words) + 514), words, folder)  # 512 letters, two marks
+    save_clip(build_clip(len(words) + 514, vision), words, folder, vision)  # 512 letters, two marks
     save_reader(AttributeReader(), folder)
     return folder
 

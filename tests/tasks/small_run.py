@@ -41,6 +41,9 @@ ACCURACY = {
     "student": (0.958,), "direct": (0.952,),
 }  # fmt: skip
 
+INTERVALS = {"attribute_accuracy": 0.01}
+"""Half the width of an interval, as a share of its number."""
+
 
 def commit(
     store: Store,
@@ -106,7 +109,7 @@ def evaluation(store: Store, folder: Path, prompts: list[str], inputs: Mapping[s
         "clip": {"architecture": "mini", "prompt_prefix": "", "scale": "cosine x 1"},
         "machine": "x86_64, 2 threads, no GPU",
     }  # fmt: skip
-    metrics = {"schema_version": 1, "protocol": protocol, "records": records()}
+    metrics = {"schema_version": 2, "protocol": protocol, "records": records()}
     contents = {"metrics.json": metrics, "contact.json": {"prompts": captions}}
     for name, content in contents.items():
         _file(folder / name, json.dumps(content))
@@ -129,15 +132,21 @@ def _record(model: str, steps: int, index: int) -> dict[str, JsonValue]:
     known = "teacher" if model == "floor" else model
     straight = {"teacher": 0.42, "2-rf": 0.015}.get(model) if steps == 25 else None
     own = {"2-rf": 0.09 + 0.05 / steps, "teacher": 0.9 / steps, "student": 0.052, "direct": 0.097}.get(model)
-    return {
-        "model": model, "steps": steps, "guidance": {"teacher": 5.0, "2-rf": 1.5}.get(known, 1.0),
-        "solver": "dpmsolver++" if known == "teacher" else "euler", "num_images": 1000,
+    own = own if (model, steps) != ("teacher", 25) else None
+    first = {"student": 0.12}.get(model, own)
+    numbers: dict[str, float | None] = {
         "frechet_distance": FRECHET[known][index], "frechet_distance_coco": FRECHET[known][index] + 1.3,
         "clip_score": CLIP_SCORE[known][index], "attribute_accuracy": ACCURACY[known][index],
         "straightness": straight,
-        "distance_to_own_teacher": own if (model, steps) != ("teacher", 25) else None,
+        "distance_to_own_teacher": own, "median_distance_to_own_teacher": own and own / 3,
+        "distance_to_teacher": first, "median_distance_to_teacher": first and first / 3,
         "seconds_per_image": None if model == "floor" else 0.0021 + 0.0017 * steps,
         "images_per_second": None if model == "floor" else 900 / steps,
+    }  # fmt: skip
+    intervals = {f"{name}_interval": value and INTERVALS.get(name, 0.02) * value for name, value in numbers.items()}
+    return {
+        "model": model, "steps": steps, "guidance": {"teacher": 5.0, "2-rf": 1.5}.get(known, 1.0),
+        "solver": "dpmsolver++" if known == "teacher" else "euler", "num_images": 1000, **numbers, **intervals,
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.order import batch_ids, derive_seed, generator, sample_ids, sample_noise
+from tasks.order import Draws, batch_ids, derive_seed, sample_ids, sample_noise
 
 seeds, counts, sizes = st.integers(0, 2**62), st.integers(1, 40), st.integers(1, 50)
 
@@ -76,7 +76,25 @@ def test_nothing_to_draw_from_is_an_error() -> None:
 
 def test_derived_seeds_never_change() -> None:
     assert derive_seed(0, "pairs", "reflow", 17) == 6088957237101485419
-    assert generator(0, "noise").initial_seed() == derive_seed(0, "noise")
+    assert Draws(0, "noise").integers(2**62, 1).item() == 1
+
+
+def test_seeds_that_share_their_low_32_bits_share_no_noise() -> None:
+    seeds = [derive_seed(0, i) for i in range(50)]
+    others = [seed ^ (1 << bit) for seed in seeds for bit in (32, 47, 62)]
+    noise = sample_noise([*seeds, *others], (4,))
+    assert len({tuple(row.tolist()) for row in noise}) == len(noise)
+
+
+def test_draws_are_of_their_kind_and_of_their_path() -> None:
+    draws = Draws(3, "reflow", 7)
+    normal, uniform, whole = draws.normal(2, 5000), draws.uniform(10_000), draws.integers(6, 10_000)
+    assert (normal.shape, normal.dtype) == ((2, 5000), torch.float32)
+    assert abs(normal.mean().item()) < 0.04 and abs(normal.std().item() - 1) < 0.03
+    assert 0 <= uniform.min() and uniform.max() < 1 and abs(uniform.mean().item() - 0.5) < 0.012
+    assert whole.unique().tolist() == [*range(6)]
+    assert torch.equal(Draws(3, "reflow", 7).normal(2, 5000), normal)
+    assert not torch.equal(Draws(3, "reflow", 8).normal(2, 5000), normal)
 
 
 @given(st.lists(st.integers(0, 999) | st.sampled_from(["pairs", "reflow"]), min_size=1, max_size=3))

@@ -11,17 +11,26 @@ from infra.errors import UserError
 from tasks.sections import World
 
 
-def test_teacher_and_clip_are_trained_when_the_recipe_says_so() -> None:
-    nodes = chain_of(Recipe.model_validate({"name": "test", "train_teacher": {}, "train_clip": {}})).nodes
-    assert [*nodes][:3] == ["world", "teacher", "clip"]
+def test_teacher_and_clips_are_trained_when_the_recipe_says_so() -> None:
+    trained = {"train_teacher": {}, "train_clip": {}, "train_judge": {"vision": "resnet"}}
+    nodes = chain_of(Recipe.model_validate({"name": "test", **trained})).nodes
+    assert [*nodes][:4] == ["world", "teacher", "clip", "clip-judge"]
     assert isinstance(nodes["world"].config, World)
-    assert nodes["teacher"].inputs == nodes["clip"].inputs == {"world": "world"}
-    assert nodes["pairs-1"].inputs["teacher"] == "teacher" and nodes["evaluate"].inputs["clip"] == "clip"
+    assert nodes["teacher"].inputs == nodes["clip"].inputs == nodes["clip-judge"].inputs == {"world": "world"}
+    assert nodes["pairs-1"].inputs["teacher"] == "teacher"
+
+
+def test_what_is_trained_with_does_not_measure() -> None:
+    nodes = chain_of(parse_recipe({"name": "test"}, "test")).nodes
+    assert nodes["distill"].inputs["clip"] == nodes["direct"].inputs["clip"] == Given("clip", "mini")
+    assert nodes["evaluate"].inputs["judge"] == Given("clip", "mini-judge") and "clip" not in nodes["evaluate"].inputs
 
 
 def test_they_are_given_where_it_does_not() -> None:
     chain = chain_of(parse_recipe({"name": "test", "teacher": {"path": "/models/sd"}}, "test"))
-    assert {*chain.given()} == {Given("model", "/models/sd"), Given("clip", "mini")}
+    assert {*chain.given()} == {
+        Given("model", "/models/sd"), Given("clip", "mini"), Given("clip", "mini-judge"),
+    }  # fmt: skip
     assert "teacher" not in chain.nodes and "clip" not in chain.nodes
 
 

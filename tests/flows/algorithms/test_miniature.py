@@ -1,4 +1,4 @@
-"""The miniature teacher and CLIP alone."""
+"""The miniature teacher and CLIPs alone."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from flows.algorithms.chain import Given
 from flows.recipes import chain_of, load_recipe, parse_recipe
 from infra.errors import UserError
 
-TRAINED = {"train_teacher": {"steps": 3}, "train_clip": {}}
+TRAINED = {"train_teacher": {"steps": 3}, "train_clip": {}, "train_judge": {"vision": "resnet"}}
 
 
 def test_they_are_the_chain() -> None:
     chain = chain_of(parse_recipe({"name": "test", "algorithm": "miniature", **TRAINED}, "test"))
     assert {node.id: dict(node.inputs) for node in chain.nodes.values()} == {
-        "world": {}, "teacher": {"world": "world"}, "clip": {"world": "world"},
+        "world": {}, "teacher": {"world": "world"}, "clip": {"world": "world"}, "clip-judge": {"world": "world"},
     }  # fmt: skip
     assert [*chain.given()] == []
 
@@ -22,7 +22,7 @@ def test_they_are_the_chain() -> None:
 def test_the_recipe_of_a_whole_chain_will_do() -> None:
     recipe = load_recipe("weights")
     alone, whole = chain_of(recipe, "miniature"), chain_of(recipe)
-    assert [*alone.nodes] == ["world", "teacher", "clip"]
+    assert [*alone.nodes] == ["world", "teacher", "clip", "clip-judge"]
     assert all(alone.nodes[name] == whole.nodes[name] for name in alone.nodes), "made once, for both"
 
 

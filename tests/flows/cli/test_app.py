@@ -95,9 +95,9 @@ def test_an_algorithm_without_a_report_ends_with_what_it_made(cli: Cli, tmp_path
 def test_the_miniature_models_are_put_where_they_are_told(cli: Cli, tmp_path: Path) -> None:
     told = cli("mini", "--set", "train_clip.steps=7", "--out", "embedded")
     assert (told.returncode, told.stdout) == (0, "embedded\n"), told.stderr
-    assert [line.split()[0] for line in told.stderr.splitlines()] == ["world", "teacher", "clip"]
+    assert [line.split()[0] for line in told.stderr.splitlines()] == ["world", "teacher", "clip", "clip-judge"]
     assert {path.name for path in (tmp_path / "embedded").iterdir()} == {
-        "teacher", "teacher.manifest.json", "clip", "clip.manifest.json",
+        "teacher", "teacher.manifest.json", "clip", "clip.manifest.json", "judge", "judge.manifest.json",
     }  # fmt: skip
     assert json.loads((tmp_path / "embedded" / "clip.manifest.json").read_text())["config"]["steps"] == 7
     assert (tmp_path / "embedded" / "clip" / "model_index.json").is_file()

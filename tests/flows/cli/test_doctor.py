@@ -32,14 +32,15 @@ RECIPE = parse_recipe({"name": "test"}, "test")
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Embedded weights, each with the manifest of the artifact it was exported from."""
     folder = tmp_path / "weights"
-    for tree, name in {"model": "teacher", "clip": "clip"}.items():
+    for tree, called in sources.EMBEDDED:
+        name = sources.EMBEDDED[tree, called].name
         (folder / name).mkdir(parents=True)
         (folder / name / "weights.txt").write_text(name)
         with Draft(open_store(tmp_path / "made"), name, "0" * 64) as draft:
             draft.commit_unit(tree, {tree: folder / name})
             manifest = draft.finish([tree], 1, {}, {}, {}, {}, utc_now()).manifest
         (folder / f"{name}.manifest.json").write_bytes(manifest.to_bytes())
-        monkeypatch.setitem(sources._EMBEDDED_FOLDERS, tree, folder / name)
+        monkeypatch.setitem(sources.EMBEDDED, (tree, called), folder / name)
     return folder
 
 

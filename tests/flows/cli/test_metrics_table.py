@@ -10,26 +10,33 @@ from tasks.evaluate.measured import Measured, Metrics
 
 def test_a_line_per_record_with_what_applies() -> None:
     student = Measured(
-        model="student", steps=1, guidance=1.0, frechet_distance=0.123, attribute_accuracy=0.957, seconds_per_image=0.01
+        model="student",
+        steps=1,
+        guidance=1.0,
+        frechet_distance=0.123,
+        attribute_accuracy=0.957,
+        seconds_per_image=0.01,
+        frechet_distance_interval=0.0081,
     )
     floor = Measured(model="floor", steps=25, guidance=3.0, frechet_distance=0.1)
-    metrics = Metrics(schema_version=1, protocol={"num_images": 1000, "machine": "abacus"}, records=(floor, student))
+    metrics = Metrics(schema_version=2, protocol={"num_images": 1000, "machine": "abacus"}, records=(floor, student))
     console = Console(width=120)
     with console.capture() as captured:
         console.print(metrics_table(metrics))
     head, first, second, last = captured.get().splitlines()
     assert head.split()[:4] == ["model", "steps", "guidance", "Frechet"]
-    assert first.split() == ["floor", "25", "3", "0.1", *"\u2013" * 6]
+    assert first.split() == ["floor", "25", "3", "0.1", *"\u2013" * 8]
     assert second.split() == [
         "student",
         "1",
         "1",
         "0.123",
+        "\u00b1",
+        "0.0081",
         "\u2013",
         "95.7",
         "%",
-        "\u2013",
-        "\u2013",
+        *"\u2013" * 4,
         "10",
         "ms",
         "\u2013",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.run.sources import EMBEDDED, given, open_input
+from flows.run.sources import given, open_input
 from infra.artifact import Artifact, Folder
 from infra.errors import UserError
 from infra.store import open_store
@@ -23,16 +23,20 @@ def teacher(tmp_path: Path) -> Path:
 
 
 def test_what_is_embedded(weights: Path) -> None:
-    for tree in ("model", "clip"):
-        found = given(tree, EMBEDDED)
-        assert found.path == weights / tree and found.folder(tree) == weights / tree
-    assert open_input(open_store(weights / "store"), "clip", EMBEDDED).uri == str(weights / "clip")
+    for (tree, called), folder in {
+        ("model", "mini"): "teacher",
+        ("clip", "mini"): "clip",
+        ("clip", "mini-judge"): "judge",
+    }.items():
+        found = given(tree, called)
+        assert found.path == weights / folder and found.folder(tree) == weights / folder
+        assert open_input(open_store(weights / "store"), tree, called).uri == str(weights / folder)
 
 
 def test_nothing_is_embedded_of_another_kind(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(weights)
     with pytest.raises(UserError, match="^mini: no such file or folder"):
-        given("coco", EMBEDDED)
+        given("coco", "mini")
 
 
 def test_a_folder_by_its_path(teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from models.mini.scene import ATTRIBUTES
 from tests import ROOT
 from tests.models.mini.drawn import scene
 
-EMBEDDED = ROOT / "models" / "mini" / "weights" / "clip"
+EMBEDDED = ROOT / "models" / "mini" / "weights" / "judge"
 
 
 def test_hits_count_what_the_caption_mentions() -> None:

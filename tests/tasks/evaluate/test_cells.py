@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tasks.evaluate.cells import cells, present, shard_id, shards, simulated, straightness_id
+from tasks.evaluate.cells import (
+    captions_needed,
+    cells,
+    present,
+    sets_of_pictures,
+    shard_id,
+    shards,
+    simulated,
+    straightness_id,
+)
 from tasks.roles import RECTIFIED, STANDARD, TEACHER
 from tasks.sections import EvaluateJob
 
@@ -43,6 +52,12 @@ def test_a_role_more_is_a_row_more() -> None:
     more = [cell.name for cell in cells(job, [*ALL, "third"])]
     assert more == [cell.name for cell in cells(JOB, ALL)] + ["3-rf-4", "3-rf-8", "3-rf-1"]
     assert straightness_id(THIRD) == "straightness-3-rf"
+
+
+def test_a_reference_takes_as_many_captions_again() -> None:
+    alone = JOB.model_copy(update={"reference": "none"})
+    assert (captions_needed(JOB), captions_needed(alone)) == (20, 10)
+    assert sets_of_pictures(JOB) == ("coco", "reference", "coco-other") and sets_of_pictures(alone) == ("coco",)
 
 
 def test_shards_cover_every_picture_once() -> None:

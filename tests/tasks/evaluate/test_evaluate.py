@@ -22,10 +22,13 @@ from tasks.stages import STAGES
 from tests.tasks.conftest import PERF, Killed, killed_after
 
 JOB = EvaluateJob(num_images=4, steps=(1, 2), teacher_steps=2, teacher_guidance=2.0, straightness_images=3)
-FIELDS = (
-    "model", "steps", "guidance", "solver", "num_images", "frechet_distance", "frechet_distance_coco", "clip_score",
-    "attribute_accuracy", "straightness", "distance_to_own_teacher", "seconds_per_image", "images_per_second",
+NUMBERS = (
+    "frechet_distance", "frechet_distance_coco", "clip_score", "attribute_accuracy", "straightness",
+    "distance_to_own_teacher", "median_distance_to_own_teacher", "distance_to_teacher", "median_distance_to_teacher",
+    "seconds_per_image", "images_per_second",
 )  # fmt: skip
+CELL_FIELDS = ("model", "steps", "guidance", "solver", "num_images")
+FIELDS = (*CELL_FIELDS, *(field for name in NUMBERS for field in (name, f"{name}_interval")))
 """The stable schema of a record: dashboards read it."""
 
 CELLS = [
@@ -43,7 +46,7 @@ CELLS = [
 def inputs(coco: Artifact, teacher: Folder, flow: Folder, clip: Folder) -> dict[str, Source]:
     """Student and direct are the 2-RF itself."""
     flows = dict.fromkeys(("rectified", "student", "direct"), flow)
-    return {"coco": coco, "teacher": teacher, "clip": clip, **flows}
+    return {"coco": coco, "teacher": teacher, "judge": clip, **flows}
 
 
 @pytest.fixture(scope="session")
@@ -72,15 +75,16 @@ def test_there_is_one_record_per_model_and_steps_and_one_for_the_floor(evaluatio
 def test_a_record_has_exactly_the_documented_fields(evaluation: Artifact) -> None:
     for record in metrics(evaluation)["records"]:
         assert tuple(record) == FIELDS
-        absent = {name for name, value in record.items() if value is None}
+        absent = {name for name in NUMBERS if record[name] is None}
         expected = set()
         if (record["model"], record["steps"]) not in {("teacher", 2), ("2-rf", 2)}:
             expected |= {"straightness"}
         if record["model"] == "floor":
-            expected |= {"distance_to_own_teacher", "seconds_per_image", "images_per_second"}
-        if (record["model"], record["steps"]) == ("teacher", 2):
-            expected |= {"distance_to_own_teacher"}  # it is the reference
+            expected |= {"seconds_per_image", "images_per_second"}
+        if (record["model"], record["steps"]) in {("floor", 2), ("teacher", 2)}:
+            expected |= {name for name in NUMBERS if "distance_to" in name}  # others are compared with it
         assert absent == expected, record
+        assert {name for name in NUMBERS if record[f"{name}_interval"] is None} == absent
         assert all(v >= 0 for k, v in record.items() if isinstance(v, float) and k != "clip_score")
         assert -1 <= record["clip_score"] <= 1 and record["attribute_accuracy"] <= 1
 
@@ -106,7 +110,7 @@ def test_the_units_are_those_of_the_extent(evaluation: Artifact, inputs: dict[st
 
 def test_timings_are_outside_the_digest(evaluation: Artifact) -> None:
     volatile = {file.name for file in evaluation.manifest.files if file.volatile}
-    assert volatile == {"metrics.json", "metrics.parquet"}
+    assert volatile == {"metrics.json", "metrics.parquet", "speed.safetensors"}
 
 
 def test_the_report_finds_its_pictures_and_paths(evaluation: Artifact) -> None:
@@ -134,9 +138,34 @@ def test_the_same_model_under_two_names_gets_the_same_numbers(inputs: dict[str, 
     assert found["2-rf", 1]["straightness"] == pytest.approx(0, abs=1e-9), "one step is straight"
 
 
-def test_the_floor_is_the_teacher_against_other_pictures_of_its_own(evaluation: Artifact) -> None:
+def test_the_floor_is_measured_on_the_other_pictures(evaluation: Artifact) -> None:
     found = records(evaluation)
-    assert found["floor", 2]["frechet_distance"] == found["teacher", 2]["frechet_distance"] > 1e-6
+    floor, teacher = found["floor", 2], found["teacher", 2]
+    assert floor["frechet_distance"] == pytest.approx(teacher["frechet_distance"], rel=1e-6)
+    assert floor["frechet_distance"] > 1e-6
+    for name in ("frechet_distance_coco", "clip_score"):  # real against real; other captions
+        assert floor[name] != teacher[name]
+
+
+def test_captions_are_never_used_twice_and_too_few_are_refused(inputs: dict[str, Source], store: Store) -> None:
+    alone = JOB.model_copy(update={"num_images": 8, "steps": (1,), "teacher_steps": 1, "reference": "none"})
+    with pytest.raises(UserError) as told:
+        run(inputs, store, alone.model_copy(update={"reference": "other_captions"}))
+    assert str(told.value).startswith(
+        "evaluate.num_images: 8 pictures a model take 16 captions (as many again for the reference), but "
+    )
+    assert str(told.value).endswith(
+        'has 12 pictures with captions. Set evaluate.num_images to 6 or less or evaluate.reference to "none".'
+    )
+    with pytest.raises(UserError, match=r"13 pictures a model take 13 captions, but .* Set .* to 12 or less\.$"):
+        run(inputs, store, alone.model_copy(update={"num_images": 13}))
+    assert not [*store.list("evaluate")], "refused before anything was measured"
+    found = run(inputs, store, alone)
+    assert {model for model, _ in records(found)} == {"teacher", "2-rf", "student", "direct"}, "there is no floor"
+    assert all(record["frechet_distance"] is None for record in records(found).values())
+    protocol = metrics(found)["protocol"]
+    assert (protocol["reference"], protocol["floor"]) == (None, None)
+    assert protocol["evaluated"] == "captions 1 to 8 of 12"
 
 
 @pytest.mark.parametrize("told", [1, 5, 10])  # after the real pictures, within the cells, at the end
@@ -149,14 +178,15 @@ def test_stopped_anywhere_and_repeated_gives_the_same_digest(
     shown: list[tuple[int, int]] = []
     again = run(inputs, store, progress=lambda done, total, _: shown.append((done, total)))
     assert again.digest == evaluation.digest
-    assert {total for _, total in shown} == {38} and shown[-1][0] == 38  # 4 real, 7 x 4 sampled, 2 x 3 simulated
+    # 2 x 4 real, 7 x 4 sampled, 2 x 3 simulated, 15 rounds of times
+    assert {total for _, total in shown} == {57} and shown[-1][0] == 57
 
 
 def test_the_statistics_of_shards_add_up(evaluation: Artifact, inputs: dict[str, Source], store: Store) -> None:
     sharded = run(inputs, store, JOB.model_copy(update={"shard_size": 3}))
     for one, parts in zip(metrics(evaluation)["records"], metrics(sharded)["records"], strict=True):
         numbers = {name: value for name, value in one.items() if isinstance(value, float) and "_per_" not in name}
-        assert {name: parts[name] for name in numbers} == pytest.approx(numbers, rel=1e-4, abs=1e-6)
+        assert {name: parts[name] for name in numbers} == pytest.approx(numbers, rel=1e-4, abs=1e-5)
     units = {path.rpartition("/")[2] for path in store.list("evaluate") if "/units/" in path}
     assert {"2-rf-1.00000.json", "2-rf-1.00001.json", "coco.00001.json", "reference.00001.json"} <= units
 
@@ -164,7 +194,7 @@ def test_the_statistics_of_shards_add_up(evaluation: Artifact, inputs: dict[str,
 def test_more_steps_than_the_reference_takes(inputs: dict[str, Source], store: Store) -> None:
     found = records(run(inputs, store, JOB.model_copy(update={"steps": (1, 3)})))
     assert [key for key in found if key[0] == "teacher"] == [("teacher", 2), ("teacher", 3), ("teacher", 1)]
-    assert found["floor", 2]["frechet_distance"] == found["teacher", 2]["frechet_distance"]
+    assert found["floor", 2]["frechet_distance"] == pytest.approx(found["teacher", 2]["frechet_distance"])
     assert found["teacher", 3]["distance_to_own_teacher"] > 0
 
 
@@ -172,18 +202,6 @@ def test_without_the_baseline_there_is_no_record_of_it(inputs: dict[str, Source]
     fewer = {role: source for role, source in inputs.items() if role != "direct"}
     job = JOB.model_copy(update={"steps": (1,), "teacher_steps": 1})
     assert {model for model, _ in records(run(fewer, store, job))} == {"floor", "teacher", "2-rf", "student"}
-
-
-def test_more_pictures_than_captions_start_the_captions_again(inputs: dict[str, Source], store: Store) -> None:
-    job = JOB.model_copy(update={"num_images": 14, "steps": (1,), "teacher_steps": 1})
-    shown: list[tuple[int, int]] = []
-    artifact = run(inputs, store, job, lambda done, total, _: shown.append((done, total)))
-    sharded = run(inputs, store, job.model_copy(update={"shard_size": 2}))  # the last shard has no real pictures
-    real = records(artifact)["2-rf", 1]["frechet_distance_coco"]
-    assert records(sharded)["2-rf", 1]["frechet_distance_coco"] == pytest.approx(real, rel=1e-4)
-    prompts = json.loads(artifact.fetch("contact.json").read_text())["prompts"]
-    assert shown[-1][0] == shown[-1][1]
-    assert prompts[12:] == prompts[:2]  # the data set has 12
 
 
 def test_missing_weights_are_named(inputs: dict[str, Source], store: Store, tmp_path: Path) -> None:

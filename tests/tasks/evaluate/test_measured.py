@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import UserError
-from tasks.evaluate.measured import Measured, at_steps, fullest, read_metrics, shown
+from tasks.evaluate.measured import Measured, at_steps, fullest, read_metrics, shown, shown_with_interval
+from tasks.evaluate.metrics import METRICS
 from tests.tasks import small_run
 
 RECORDS = [Measured.model_validate(record) for record in small_run.records()]
@@ -16,10 +17,10 @@ RECORDS = [Measured.model_validate(record) for record in small_run.records()]
 
 def test_metrics_of_another_schema_are_refused_by_field(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
-    path.write_text('{"schema_version": 2, "protocol": {}, "records": []}')
-    with pytest.raises(UserError, match=r"metrics\.json: schema_version: .*1.*found 2"):
+    path.write_text('{"schema_version": 1, "protocol": {}, "records": []}')
+    with pytest.raises(UserError, match=r"metrics\.json: schema_version: .*2.*found 1"):
         read_metrics(path)
-    path.write_text('{"schema_version": 1, "protocol": {}, "records": [{"model": "teacher", "steps": "few"}]}')
+    path.write_text('{"schema_version": 2, "protocol": {}, "records": [{"model": "teacher", "steps": "few"}]}')
     with pytest.raises(UserError, match=r"records\.0\.steps"):
         read_metrics(path)
     path.write_text("no JSON")
@@ -30,7 +31,7 @@ def test_metrics_of_another_schema_are_refused_by_field(tmp_path: Path) -> None:
 def test_a_metric_that_came_later_is_absent_from_an_older_file_and_one_that_went_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     record = {"model": "teacher", "steps": 4, "clip_score": 0.5, "number_of_old": 3.0}
-    path.write_text(json.dumps({"schema_version": 1, "protocol": {"num_images": 3}, "records": [record]}))
+    path.write_text(json.dumps({"schema_version": 2, "protocol": {"num_images": 3}, "records": [record]}))
     (read,) = read_metrics(path).records
     assert read.number("clip_score") == 0.5 and read.number("straightness") is None
     assert not hasattr(read, "number_of_old")
@@ -60,3 +61,17 @@ def test_records_are_found_by_model_and_steps() -> None:
 )  # fmt: skip
 def test_a_number_is_shown_with_three_digits(value: float | None, unit: str, text: str) -> None:
     assert shown(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "interval", "text"),
+    [
+        ("frechet_distance", 0.3394, 0.0217, "0.339 ± 0.022"), ("frechet_distance", 953.4, 12.3, "953 ± 12"),
+        ("attribute_accuracy", 0.9754, 0.0123, "97.5 % ± 1.2"), ("seconds_per_image", 0.0446, 0.0031, "44.6 ms ± 3.1"),
+        ("clip_score", 0.7, None, "0.7"), ("clip_score", None, None, "–"),
+    ],
+)  # fmt: skip
+def test_an_interval_stands_beside_its_number(key: str, value: float | None, interval: float | None, text: str) -> None:
+    metric = next(one for one in METRICS if one.key == key)
+    record = Measured.model_validate({"model": "teacher", key: value, f"{key}_interval": interval})
+    assert shown_with_interval(record, metric) == text

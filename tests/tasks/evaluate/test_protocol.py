@@ -19,11 +19,11 @@ JOB = EvaluateJob(num_images=4, teacher_steps=2, straightness_images=3, seed=7)
 
 @pytest.fixture
 def inputs(teacher: Folder, clip: Folder) -> dict[str, Source]:
-    return {"teacher": teacher, "clip": clip}
+    return {"teacher": teacher, "judge": clip}
 
 
 def told(job: EvaluateJob, inputs: Mapping[str, Source], coco: Artifact, teacher: Folder) -> dict[str, JsonValue]:
-    return protocol(job, inputs, coco.folder("coco") / job.coco.annotations, open_pipeline(teacher.path))
+    return protocol(job, inputs, coco.folder("coco") / job.coco.annotations, 12, open_pipeline(teacher.path))
 
 
 def test_the_numbers_stand_beside_what_they_depend_on(
@@ -35,12 +35,15 @@ def test_the_numbers_stand_beside_what_they_depend_on(
         "file": "captions_val2017.json",
         "sha256": hashlib.sha256(annotations.read_bytes()).hexdigest(),
         "rule": "lowest annotation id per image",
+        "pictures": 12,
     }
-    assert found["seeds"] == "per image: sha256 of '7/evaluate/<index>'"
+    assert found["evaluated"] == "captions 1 to 4 of 12"
+    assert found["reference"] == "teacher, 2 steps, captions 5 to 8 of 12, other seeds"
+    assert found["seeds"] == "per image: sha256 of '7/evaluate/<index>', numpy's Philox"
     assert found["straightness"] == "per element, guided, Euler 2 steps, N 3"
     assert (found["dtype"], found["size"], found["autoencoder"]) == ("torch.float32", 32, "AutoencoderKL")
-    assert found["features_digest"] == inputs["clip"].digest
-    assert isinstance(found["clip"], dict) and found["clip"]["digest"] == inputs["clip"].digest
+    assert found["features_digest"] == inputs["judge"].digest
+    assert isinstance(found["clip"], dict) and found["clip"]["digest"] == inputs["judge"].digest
 
 
 def test_weights_named_by_path_are_told_by_content(

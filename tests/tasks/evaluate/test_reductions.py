@@ -1,86 +1,108 @@
-"""From shards to numbers: the same however the pictures are cut into shards."""
+"""From what is kept of the pictures to numbers, each with its interval."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from models.metrics import Moments, frechet_distance
+from tasks.evaluate.bootstrap import FEW_REPLICATES, REPLICATES, WIDE
 from tasks.evaluate.metrics import METRICS
-from tasks.evaluate.reductions import Reduced, moments_of, numbers
+from tasks.evaluate.reductions import Pictures, Reduced, numbers
 
-COUNT = 12
+COUNT = 60
 
 
 def statistics() -> dict[str, Tensor]:
-    """What is kept of twelve pictures: features, scores, hits, distances."""
+    """What is kept of the pictures, by name."""
     rng = torch.Generator().manual_seed(0)
     return {
-        "features": torch.randn(COUNT, 3, generator=rng),
         "clip_scores": torch.rand(COUNT, generator=rng, dtype=torch.float64),
         "hits": torch.stack([torch.arange(COUNT) % 3, torch.full((COUNT,), 4)], dim=1),
-        "distances": torch.rand(COUNT, generator=rng),
+        "own_distances": torch.rand(COUNT, generator=rng) ** 8,
+        "straightness": torch.rand(8, generator=rng),
+        "latency": torch.tensor([0.2, 0.1, 0.4, 0.1]),
     }
 
 
-def moments(features: Tensor) -> Moments:
+def pictures(count: int, seed: int, shift: float = 0.0) -> Pictures:
+    rng = torch.Generator().manual_seed(seed)
+    return Pictures(shift + torch.randn(count, 3, generator=rng))
+
+
+def moments(one: Pictures) -> Moments:
     found = Moments()
-    found.update(features)
+    found.update(one.features)
     return found
 
 
-def cut(size: int, *names: str) -> list[dict[str, Tensor]]:
-    """The statistics of these names in shards of that size."""
-    found = statistics()
-    return [
-        {**moments(found["features"][start : start + size]).to_tensors()}
-        | {name: found[name][start : start + size] for name in names}
-        for start in range(0, COUNT, size)
-    ]
-
-
-def reference() -> dict[str, Moments]:
-    rng = torch.Generator().manual_seed(1)
-    return {name: moments(1 + torch.randn(COUNT, 3, generator=rng)) for name in ("reference", "coco")}
-
-
-ALL = ("clip_scores", "hits", "distances")
-
-
-@pytest.mark.parametrize("size", [1, 5, COUNT])
-def test_numbers_do_not_depend_on_the_shards(size: int) -> None:
-    references, kept = reference(), statistics()
-    found = numbers(Reduced(cut(size, *ALL), references, {"straightness": 0.25, "seconds_per_image": 2}))
-    assert [*found] == [metric.key for metric in METRICS]
-    assert found.pop("images_per_second") is None
-    whole = moments(kept["features"])
-    assert found == pytest.approx(
+def test_every_number_is_what_its_row_says() -> None:
+    kept, ours, theirs = statistics(), pictures(COUNT, 1), pictures(COUNT + 7, 2, shift=1.0)
+    found = numbers(Reduced(kept, {"reference": (ours, theirs), "coco": (ours, ours)}))
+    assert [*found] == [key for metric in METRICS for key in (metric.key, metric.interval_key)]
+    values = {metric.key: found[metric.key] for metric in METRICS if found[metric.key] is not None}
+    assert values == pytest.approx(
         {
-            "frechet_distance": frechet_distance(whole, references["reference"]),
-            "frechet_distance_coco": frechet_distance(whole, references["coco"]),
+            "frechet_distance": frechet_distance(moments(ours), moments(theirs)),
+            "frechet_distance_coco": 0.0,
             "clip_score": float(kept["clip_scores"].mean()),
-            "attribute_accuracy": 12 / 48,
-            "straightness": 0.25,
-            "distance_to_own_teacher": float(kept["distances"].mean()),
-            "seconds_per_image": 2.0,
+            "attribute_accuracy": COUNT / (4 * COUNT),
+            "straightness": float(kept["straightness"].mean()),
+            "distance_to_own_teacher": float(kept["own_distances"].mean()),
+            "median_distance_to_own_teacher": float(np.median(kept["own_distances"].numpy())),
+            "seconds_per_image": 0.15,
         },
         rel=1e-6,
+        abs=1e-12,
     )
 
 
-def test_what_was_not_kept_does_not_apply() -> None:
-    found = numbers(Reduced(cut(4, "clip_scores"), reference(), {}))
-    absent = {name for name, value in found.items() if value is None}
-    assert absent == {
-        "attribute_accuracy", "straightness", "distance_to_own_teacher", "seconds_per_image", "images_per_second",
-    }  # fmt: skip
+def test_what_was_not_kept_does_not_apply_and_has_no_interval() -> None:
+    found = numbers(Reduced({"clip_scores": statistics()["clip_scores"]}))
+    assert {name for name, value in found.items() if value is not None} == {"clip_score", "clip_score_interval"}
 
 
-def test_pictures_are_at_no_distance_from_themselves() -> None:
-    shards = cut(4, *ALL)
-    references = {"reference": moments_of(shards), "coco": moments_of(cut(3))}
-    found = numbers(Reduced(shards, references, {}))
-    assert found["frechet_distance"] == pytest.approx(0, abs=1e-9)
-    assert found["frechet_distance_coco"] == pytest.approx(0, abs=1e-9)
-    assert moments_of(shards).count == COUNT
+def test_nothing_that_was_told_is_no_accuracy_and_no_error() -> None:
+    found = numbers(Reduced({"hits": torch.zeros(COUNT, 2, dtype=torch.int64)}))
+    assert found["attribute_accuracy"] is None and found["attribute_accuracy_interval"] is None
+    once = torch.zeros(COUNT, 2, dtype=torch.int64)
+    once[0] = 1
+    found = numbers(Reduced({"hits": once}))
+    assert found["attribute_accuracy"] == 1.0
+    assert found["attribute_accuracy_interval"] is None, "in some replicates there is nothing to divide by"
+
+
+def test_one_picture_has_a_mean_and_no_interval() -> None:
+    found = numbers(Reduced({"clip_scores": torch.tensor([0.5])}))
+    assert (found["clip_score"], found["clip_score_interval"]) == (0.5, None)
+
+
+def test_the_interval_of_a_mean_is_1_96_standard_errors() -> None:
+    values = statistics()["clip_scores"]
+    found = numbers(Reduced({"clip_scores": values}))["clip_score_interval"]
+    assert found == pytest.approx(1.96 * float(values.std()) / COUNT**0.5, rel=0.3)
+
+
+def test_a_few_flips_move_the_mean_and_not_the_median() -> None:
+    calm = torch.full((COUNT,), 0.1) + torch.arange(COUNT) / 1e4
+    flipped = calm.clone()
+    flipped[:5] = 9.0
+    a, b = (numbers(Reduced({"own_distances": one})) for one in (calm, flipped))
+    mean, median = "distance_to_own_teacher", "median_distance_to_own_teacher"
+    assert b[mean] > 5 * a[mean] and b[median] == pytest.approx(a[median], rel=0.05)  # type: ignore[operator]
+    assert b[f"{mean}_interval"] > 100 * b[f"{median}_interval"]  # type: ignore[operator]
+
+
+def test_the_interval_of_a_frechet_distance_is_its_spread_over_draws_of_the_pictures() -> None:
+    drawn = [
+        frechet_distance(moments(pictures(COUNT, 2 * i, 1.0)), moments(pictures(COUNT, 2 * i + 1))) for i in range(80)
+    ]
+    found = numbers(Reduced({}, {"reference": (pictures(COUNT, 500, 1.0), pictures(COUNT, 501))}))
+    assert found["frechet_distance_interval"] == pytest.approx(1.96 * np.std(drawn), rel=0.5)
+
+
+def test_wide_features_have_few_replicates() -> None:
+    assert Pictures(torch.zeros(4, WIDE)).count == REPLICATES
+    assert Pictures(torch.zeros(4, WIDE + 1)).count == FEW_REPLICATES

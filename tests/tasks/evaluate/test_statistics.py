@@ -23,7 +23,7 @@ def pictures(count: int) -> Tensor:
 
 
 def seen(judges: Judges, shown: Tensor, prompts: list[str]) -> Seen:
-    return Seen(judges, shown, prompts, judges.look(shown)[1])
+    return Seen(judges, shown, prompts, *judges.look(shown))
 
 
 def test_the_features_are_the_clips_own_unless_others_are_given(judges: Judges) -> None:

@@ -61,7 +61,7 @@ def test_every_metric_with_a_title_has_a_figure() -> None:
         if metric.title:
             svg = ALL.of_metric(RECORDS, metric)
             assert svg is not None and metric.title in words(svg)
-            assert ("floor" in words(svg)) is (metric.floor == "line"), metric.key
+            assert ("floor" in words(svg)) is metric.has_floor, metric.key
 
 
 def test_a_figure_against_the_time_says_so() -> None:

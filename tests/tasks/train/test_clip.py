@@ -20,11 +20,13 @@ from tasks.stage import run_stage
 from tasks.stages import STAGES
 from tests.tasks.conftest import PERF, Killed, killed_after
 
-CONFIG = TrainClip(steps=4, batch_size=4, reader_steps=3, reader_batch_size=4, checkpoint_every_steps=2)
+CONFIG = TrainClip(
+    vision="resnet", steps=4, batch_size=4, reader_steps=3, reader_batch_size=4, checkpoint_every_steps=2
+)
 
 
-def run(coco: Artifact, store: Store, progress: Progress = silent) -> Artifact:
-    return run_stage(STAGES["clip"], CONFIG, {"world": coco}, store, PERF, progress)
+def run(coco: Artifact, store: Store, progress: Progress = silent, config: TrainClip = CONFIG) -> Artifact:
+    return run_stage(STAGES["clip"], config, {"world": coco}, store, PERF, progress)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,13 @@ def test_clip_and_reader_lie_in_one_folder(trained: Artifact) -> None:
     clip = load_clip(str(folder), None)
     assert clip.image_features(pictures).shape == clip.text_features(["a red ring", "a"]).shape
     assert all({*shown} == {*ATTRIBUTES} for shown in read_attributes(load_reader(folder), pictures))
+
+
+def test_a_clip_to_train_with_has_no_reader(coco: Artifact, tmp_path: Path) -> None:
+    alone = run(coco, LocalStore(tmp_path), config=TrainClip(steps=1, batch_size=4, reader_steps=0))
+    assert {*alone.manifest.metrics} == {"clip_score_right", "clip_score_shuffled"}
+    assert "reader.safetensors" not in {file.name for file in alone.folder("clip").iterdir()}
+    assert not alone.files("reader_curve.parquet")
 
 
 def test_it_says_how_good_both_are_on_pictures_that_they_never_saw(trained: Artifact) -> None:

@@ -21,7 +21,7 @@ from infra.errors import UserError
 from infra.recipe import Section
 from infra.store import Store
 from infra.store.local import LocalStore
-from tasks.order import batch_ids, generator
+from tasks.order import Draws, batch_ids
 from tasks.progress import Progress, silent
 from tasks.sections import Trained, Training
 from tasks.stage import Work
@@ -53,7 +53,7 @@ def regression(module: nn.Module) -> Loss:
 
     def loss(at: At) -> Tensor:
         rows = x[batch_ids(3, at.step, 8, len(x))]
-        noise = torch.randn(len(rows), 1, generator=generator("noise", at.step))
+        noise = Draws("noise", at.step).normal(len(rows), 1)
         return (module(rows) - rows.sum(1, keepdim=True) - 0.1 * noise).square().mean()
 
     return loss
