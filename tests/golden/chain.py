@@ -13,7 +13,7 @@ from infra.recipe import Section
 from tasks.stage import stage_fingerprint
 from tasks.stages import stage_of
 
-SD15_FILES = (
+WEIGHT_FILES = (
     "data/coco2017/annotations/captions_val2017.json",
     "data/prompts.txt",
     "weights/stable-diffusion-v1-5/model_index.json",
@@ -58,8 +58,8 @@ def identities(recipe: str, *overrides: str) -> dict[str, str]:
     return do.found
 
 
-def place_sd15(folder: Path) -> None:
-    """Small files where the recipe sd15 expects weights and data."""
-    for name in SD15_FILES:
+def place_weights(folder: Path) -> None:
+    """Small files where the bundled recipes expect weights and data."""
+    for name in WEIGHT_FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"{name}\n")
