@@ -228,7 +228,7 @@ _TABLE = (
     Stage("distill", 1, Distill, "tasks.train.distill:Distillation", "Distill a rectified flow to one step",
           _distill, _TRAIN | {"clip": "clip"}, "model", Curve("Distillation", "student")),
     Stage("direct", 1, Direct, "tasks.train.distill:Distillation", "Distill the teacher without reflow, the baseline",
-          _distill, _TRAIN | {"clip": "clip"}, "model", Curve("Distillation", "direct")),
+          _distill, _TRAIN | {"more_pairs": "artifact", "clip": "clip"}, "model", Curve("Distillation", "direct")),
     Stage("evaluate", 2, EvaluateJob, "tasks.evaluate.evaluate:Evaluation", "Measure every model", _evaluate,
           {"coco": "coco", "judge": "clip"}),
     Stage("report", 1, ReportJob, "tasks.report.report:WriteReport", "Write the report", _report,

@@ -59,7 +59,7 @@ def instaflow(recipe: Recipe, do: Do[Handle]) -> Handle:
     student = do("distill", recipe.distill, teacher=rectified, pairs=student_pairs, clip=lent)
     made |= {"pairs-student": student_pairs, "distill": student}
 
-    direct = _direct(recipe, do, teacher, made["pairs-1"], clip)
+    made |= _direct(recipe, do, teacher, prompts, made["pairs-1"], clip)
     evaluation = do(
         "evaluate",
         EvaluateJob.of(recipe.evaluate, recipe.coco, ROLES),
@@ -67,20 +67,26 @@ def instaflow(recipe: Recipe, do: Do[Handle]) -> Handle:
         teacher=teacher,
         rectified=rectified,
         student=student,
-        direct=direct,
+        direct=made.get("direct"),
         judge=judge if recipe.evaluate.needs_mini_clip else None,
     )
-    made |= {"direct": direct} if direct is not None else {}
     report = ReportJob.of(recipe.report, recipe.algorithm, CLAIMS)
     return do("report", report, evaluate=evaluation, teacher=teacher, prompts=prompts, **made)
 
 
-def _direct(recipe: Recipe, do: Do[Handle], teacher: Handle, pairs: Handle, clip: Handle) -> Handle | None:
-    """The baseline that gives the claim its meaning: the teacher distilled without reflow."""
+def _direct(
+    recipe: Recipe, do: Do[Handle], teacher: Handle, prompts: Handle, pairs: Handle, clip: Handle
+) -> dict[str, Handle]:
+    """The baseline that gives the claim its meaning: the teacher distilled without reflow, on as many pairs.
+
+    Reflow and distillation together see the prompts of both parts, so it has the teacher's pairs of both.
+    """
     if not recipe.direct.enabled:
-        return None
+        return {}
+    more = do("pairs-direct", _pairs(recipe.pairs, "distill", recipe), teacher=teacher, prompts=prompts)
     lent = clip if recipe.direct.needs_mini_clip else None
-    return do("direct", recipe.direct, teacher=teacher, pairs=pairs, clip=lent)
+    direct = do("direct", recipe.direct, teacher=teacher, pairs=pairs, more_pairs=more, clip=lent)
+    return {"pairs-direct": more, "direct": direct}
 
 
 def _pairs(pairs: Pairs, part: Literal["reflow", "distill"], recipe: Recipe) -> PairsJob:

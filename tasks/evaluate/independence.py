@@ -9,7 +9,7 @@ from infra.errors import UserError
 from tasks.sections import EvaluateJob
 from tasks.stage import named_files
 
-_NO_NETWORK_OF_A_LOSS = {"teacher", "pairs"}
+_NO_NETWORK_OF_A_LOSS = {"teacher", "pairs", "more_pairs"}
 
 
 def judges(inputs: Mapping[str, Source], config: EvaluateJob) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from infra.pairs import PairDataset
 from tasks.order import batch_ids, sample_ids
+from tasks.train.pair_sets import PairSets
 
 
 class Batches:
@@ -12,7 +12,7 @@ class Batches:
     From the first step that is asked for, the shards of a remote store are downloaded ahead in the order of need.
     """
 
-    def __init__(self, pairs: PairDataset, seed: int, batch_size: int) -> None:
+    def __init__(self, pairs: PairSets, seed: int, batch_size: int) -> None:
         self._pairs, self._seed, self._batch_size = pairs, seed, batch_size
         self._begun = False
 

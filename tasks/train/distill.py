@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from infra.errors import UserError
-from infra.pairs import PairDataset
 from models.clip import ClipLayers, load_clip
 from models.losses import LatentDistance, distillation_loss, latent_distance, picture_distance
 from models.perceptual import FeatureDistance, Lpips
 from models.pipelines.text_to_image import TextToImage
-from tasks.data.inputs import as_artifact
 from tasks.data.load import load_model
 from tasks.order import derive_seed
 from tasks.sections import Distill, DistillPhase
@@ -20,6 +18,7 @@ from tasks.stage import StageResult, StageWork, Units
 from tasks.stages import Group, Phase
 from tasks.train.batches import Batches
 from tasks.train.fit import At, CurvePoint, FitPlan, fit
+from tasks.train.pair_sets import PairSets
 from tasks.train.reflow import autocast, commit_model, trainable
 
 
@@ -34,12 +33,12 @@ class Distillation(StageWork[Distill]):
         """Train the student, phase after phase."""
         started = time.monotonic()
         model = trainable(load_model(self.inputs["teacher"]), "raw")
-        pairs = PairDataset(as_artifact(self.inputs["pairs"]))
+        pairs = PairSets([self.inputs[role] for role in ("pairs", "more_pairs") if role in self.inputs])
         phases = zip(self.work.extent.phases, self.config.phases, strict=True)
         curves = [self._train(model, pairs, phase, told) for phase, told in phases]
         commit_model(model, curves, self.out, started)
 
-    def _train(self, model: TextToImage, pairs: PairDataset, phase: Phase, told: DistillPhase) -> list[CurvePoint]:
+    def _train(self, model: TextToImage, pairs: PairSets, phase: Phase, told: DistillPhase) -> list[CurvePoint]:
         config, distance = self.config, self.distance(told, model)
         seed, velocity = derive_seed(config.seed, "distill", phase.name), model.velocity()
         batches = Batches(pairs, seed, phase.batch_size)
@@ -50,7 +49,7 @@ class Distillation(StageWork[Distill]):
             with autocast(model, config.precision):
                 return distillation_loss(velocity, noise, latent, condition, distance)
 
-        plan = FitPlan.of(config, phase, pairs.artifact.digest, told.learning_rate, seed)
+        plan = FitPlan.of(config, phase, pairs.digest, told.learning_rate, seed)
         return fit(model.denoiser, loss, plan, self.work)
 
     def distance(self, phase: DistillPhase, model: TextToImage) -> LatentDistance:

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from infra.artifact import Draft
-from infra.pairs import PairDataset
 from models.losses import draw_sigma, reflow_loss
 from models.pipelines.text_to_image import TextToImage
-from tasks.data.inputs import as_artifact
 from tasks.data.load import load_model
 from tasks.order import Draws, derive_seed
 from tasks.sections import Precision, Reflow
@@ -20,6 +18,7 @@ from tasks.stages import CURVE_FILE, Group
 from tasks.train.batches import Batches
 from tasks.train.curves import write_curve
 from tasks.train.fit import At, CurvePoint, FitPlan, fit
+from tasks.train.pair_sets import PairSets
 
 
 class ReflowTraining(StageWork[Reflow]):
@@ -29,10 +28,10 @@ class ReflowTraining(StageWork[Reflow]):
         """Train the flow."""
         started = time.monotonic()
         model = trainable(load_model(self.inputs["teacher"]), self.config.parameterization)
-        curve = self._train(model, PairDataset(as_artifact(self.inputs["pairs"])))
+        curve = self._train(model, PairSets([self.inputs["pairs"]]))
         commit_model(model, [curve], self.out, started)
 
-    def _train(self, model: TextToImage, pairs: PairDataset) -> list[CurvePoint]:
+    def _train(self, model: TextToImage, pairs: PairSets) -> list[CurvePoint]:
         config, (phase,) = self.config, self.work.extent.phases
         seed, velocity = derive_seed(config.seed, "reflow"), model.velocity()
         batches = Batches(pairs, seed, phase.batch_size)
@@ -47,7 +46,7 @@ class ReflowTraining(StageWork[Reflow]):
             with autocast(model, config.precision):
                 return reflow_loss(velocity, noise, latent, condition, sigma, config.loss)
 
-        plan = FitPlan.of(config, phase, pairs.artifact.digest, config.learning_rate, seed)
+        plan = FitPlan.of(config, phase, pairs.digest, config.learning_rate, seed)
         return fit(model.denoiser, loss, plan, self.work)
 
     def finish(self, units: Units) -> StageResult:

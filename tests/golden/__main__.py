@@ -1,4 +1,4 @@
-"""`python -m tests.golden` writes the recorded values anew: after a change that is meant to give stages other identities.
+"""`python -m tests.golden` writes the recorded values anew: after a change that means to give stages other identities.
 
 The teacher and the recipe of the archive stay; the store is made by real runs of the command line, two of them killed.
 """
@@ -44,7 +44,7 @@ def main() -> None:
             archive.extractall(world, [one for one in archive if one.name.split("/")[0] in MADE_BY_HAND], filter="data")
         _runs(world)
         _archive(world, (*MADE_BY_HAND, "store"))
-        for name, overrides in KILLED.items():  # what the killed ones end with
+        for overrides in KILLED.values():  # what the killed ones end with
             _run(world, "golden.yaml", "--store", "store", *_options(overrides))
         _write("store", {name: _made(world / "store", name) for name in KILLED})
 

@@ -14,7 +14,7 @@ from tasks.evaluate.metrics import METRICS
 from tasks.roles import FLOOR
 from tasks.sections import EvaluateJob, PairsJob, ReportJob
 
-TEACHER, CLIP = Given("model", "mini"), Given("clip", "mini")
+TEACHER, CLIP, JUDGE = Given("model", "mini"), Given("clip", "mini"), Given("clip", "mini-judge")
 
 
 def _nodes(**sections: object) -> Mapping[str, Node]:
@@ -26,21 +26,32 @@ def _nodes(**sections: object) -> Mapping[str, Node]:
 def test_the_chain_of_the_paper() -> None:
     nodes = _nodes()
     assert [*nodes] == [
-        "world", "prompts", "pairs-1", "reflow-1", "pairs-student", "distill", "direct", "evaluate", "report",
+        "world", "prompts", "pairs-1", "reflow-1", "pairs-student", "distill", "pairs-direct", "direct", "evaluate",
+        "report",
     ]  # fmt: skip
     assert nodes["pairs-1"].inputs == {"teacher": TEACHER, "prompts": "prompts"}
     assert nodes["reflow-1"].inputs == {"teacher": TEACHER, "pairs": "pairs-1"}
     assert nodes["pairs-student"].inputs == {"teacher": "reflow-1", "prompts": "prompts"}
     assert nodes["distill"].inputs == {"teacher": "reflow-1", "pairs": "pairs-student", "clip": CLIP}
-    assert nodes["direct"].inputs == {"teacher": TEACHER, "pairs": "pairs-1", "clip": CLIP}
+    assert nodes["direct"].inputs == {
+        "teacher": TEACHER, "pairs": "pairs-1", "more_pairs": "pairs-direct", "clip": CLIP,
+    }  # fmt: skip
     assert nodes["evaluate"].inputs == {
         "coco": "world", "teacher": TEACHER, "rectified": "reflow-1", "student": "distill", "direct": "direct",
-        "clip": CLIP,
+        "judge": JUDGE,
     }  # fmt: skip
     assert nodes["report"].inputs == {
         "evaluate": "evaluate", "teacher": TEACHER, "prompts": "prompts", "pairs-1": "pairs-1", "reflow-1": "reflow-1",
-        "pairs-student": "pairs-student", "distill": "distill", "direct": "direct",
+        "pairs-student": "pairs-student", "distill": "distill", "pairs-direct": "pairs-direct", "direct": "direct",
     }  # fmt: skip
+
+
+def test_the_baseline_has_as_many_pairs_as_reflow_and_distillation_together() -> None:
+    nodes = _nodes()
+    first, more, student = (nodes[name].config for name in ("pairs-1", "pairs-direct", "pairs-student"))
+    assert isinstance(first, PairsJob) and isinstance(more, PairsJob) and isinstance(student, PairsJob)
+    assert more.model_copy(update={"part": first.part, "samples": first.samples}) == first, "the teacher's, made alike"
+    assert (more.part, more.samples) == (student.part, student.samples), "of the prompts of the student's"
 
 
 def test_every_further_round_solves_the_flow_of_the_last() -> None:
@@ -62,15 +73,15 @@ def test_one_more_round_leaves_the_first_as_it_was() -> None:
 
 def test_what_is_off_is_left_out() -> None:
     nodes = _nodes(direct={"enabled": False}, distill={"phases": [{"loss": "l2"}]})
-    assert "direct" not in nodes
+    assert not {"direct", "pairs-direct"} & nodes.keys()
     assert "direct" not in nodes["evaluate"].inputs and "direct" not in nodes["report"].inputs
     assert "clip" not in nodes["distill"].inputs
 
 
 def test_no_small_clip_where_no_judge_is_one() -> None:
     others = {"features": "inception", "inception_weights": "i.pth", "clip": {"architecture": "x", "weights": "x.bin"}}
-    assert "clip" not in _nodes(evaluate=others)["evaluate"].inputs
-    assert _nodes(evaluate={**others, "features": "mini"})["evaluate"].inputs["clip"] == CLIP
+    assert "judge" not in _nodes(evaluate=others)["evaluate"].inputs
+    assert _nodes(evaluate={**others, "features": "mini"})["evaluate"].inputs["judge"] == JUDGE
 
 
 def test_evaluation_and_report_are_told_the_algorithms_roles_and_claims() -> None:
