@@ -89,7 +89,7 @@ def test_every_protocol_field_is_told(tmp_path: Path) -> None:
     captions = tmp_path / "captions.json"
     captions.write_text("{}")
     teacher = cast(TextToImage, SimpleNamespace(dtype="float32", decoder="AutoencoderKL", pixels_per_side=32))
-    found = protocol(EvaluateJob(coco=Coco()), {"clip": Folder.open(captions)}, captions, teacher)
+    found = protocol(EvaluateJob(coco=Coco()), {"judge": Folder.open(captions)}, captions, 1, teacher)
     told = {*re.findall(r"`([\w.]+)`", (DOCS / "metrics.md").read_text(encoding="utf-8"))}
     assert {*_dotted(found)} <= told | {"versions"}
 
