@@ -1,6 +1,7 @@
 """Stable Diffusion 1.x and 2.x: a U-Net told by one CLIP text encoder, latents of a KL autoencoder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -17,7 +18,12 @@ class StableDiffusion(TextToImage):
     """
 
     pipeline_type = StableDiffusionPipeline
-    left_out = ("safety_checker", "feature_extractor", "image_encoder")
+    load_with: ClassVar[Mapping[str, Any]] = {
+        "safety_checker": None,
+        "requires_safety_checker": False,
+        "feature_extractor": None,
+        "image_encoder": None,
+    }
     pipeline: StableDiffusionPipeline
 
     @property
