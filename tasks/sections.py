@@ -89,6 +89,16 @@ class TeacherSource(Section):
         json_schema_extra=ASIDE,
     )
     dtype: Dtype = Field(default="fp32", description="number format the teacher runs in")
+    convention: Literal["diffusers", "paper"] = Field(
+        default="diffusers",
+        description="diffusers: the folder says what its network predicts; paper: the published 2-RF and InstaFlow"
+        " weights, whose network predicts latent - noise though their folder says epsilon",
+        json_schema_extra=as_before("diffusers"),
+    )
+
+
+class Adopt(Section):
+    """Turn a published flow of the paper's convention into one of ours."""
 
 
 def _every_steps(default: int) -> Any:

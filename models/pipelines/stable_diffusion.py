@@ -18,13 +18,22 @@ class StableDiffusion(TextToImage):
     """
 
     pipeline_type = StableDiffusionPipeline
-    load_with: ClassVar[Mapping[str, Any]] = {
-        "safety_checker": None,
-        "requires_safety_checker": False,
-        "feature_extractor": None,
-        "image_encoder": None,
-    }
+    left_out = ("safety_checker", "feature_extractor", "image_encoder")
+    load_with: ClassVar[Mapping[str, Any]] = {"requires_safety_checker": False}
     pipeline: StableDiffusionPipeline
+
+    @torch.no_grad()
+    def from_paper(self) -> None:
+        """Turn the sign of the U-Net's last layer: velocity noise - latent at timestep 1000 sigma, to the last bit.
+
+        Raises ValueError for a folder that is marked as a flow of ours.
+        """
+        if self.parameterization != "diffusion":
+            expected = "the published weights with the scheduler of Stable Diffusion beside them"
+            raise ValueError(f"the folder says that it is a {self.parameterization} flow of ours; expected {expected}")
+        for parameter in self.pipeline.unet.conv_out.parameters():
+            parameter.neg_()
+        self.parameterization = "raw"
 
     @property
     def denoiser(self) -> nn.Module:

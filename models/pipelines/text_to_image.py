@@ -30,8 +30,11 @@ class TextToImage(ABC):
     pipeline_type: ClassVar[type[DiffusionPipeline]]
     """The family's stock pipeline: its name is the ``_class_name`` in model_index.json."""
 
+    left_out: ClassVar[tuple[str, ...]] = ()
+    """Components of the stock pipeline that are neither loaded nor saved."""
+
     load_with: ClassVar[Mapping[str, Any]] = {}
-    """What else ``from_pretrained`` is told; a component that is None is neither loaded nor saved."""
+    """What else ``from_pretrained`` is told."""
 
     def __init__(self, pipeline: Any, parameterization: Parameterization) -> None:
         self.pipeline, self.parameterization = pipeline, parameterization
@@ -50,6 +53,7 @@ class TextToImage(ABC):
             variant=described.variant,
             local_files_only=True,
             use_safetensors=True,
+            **dict.fromkeys(cls.left_out),
             **cls.load_with,
         )
         pipeline.to("cuda" if torch.cuda.is_available() else "cpu").set_progress_bar_config(disable=True)
@@ -78,6 +82,14 @@ class TextToImage(ABC):
     def exported_scheduler(self) -> SchedulerMixin:
         """The scheduler with which the stock pipeline samples a raw flow as :func:`models.solvers.euler` does."""
         return flow_scheduler()
+
+    def from_paper(self) -> None:
+        """Take the network for one of the paper's, whose velocity is latent - noise, and turn it into a flow of ours.
+
+        Raises ValueError where that cannot be.
+        """
+        known = "the published flows of that convention are StableDiffusionPipelines"
+        raise ValueError(f"the model is a {self.pipeline_type.__name__}; {known}")
 
     def sigmas(self, steps: int) -> list[float]:
         """The grid on which a flow is solved: steps + 1 values from 1 to 0."""
