@@ -43,7 +43,7 @@ def materials(recipe: Materials, do: Do[Handle]) -> tuple[Handle, Handle, Handle
     if recipe.train_teacher:
         teacher = do("teacher", recipe.train_teacher, world=coco)
     else:
-        teacher = do.given("model", recipe.teacher.path)
+        teacher = do.given("model", recipe.teacher.address)
         if recipe.teacher.convention == "paper":
             teacher = do("adopt", Adopt(), teacher=teacher)
     clip = do("clip", recipe.train_clip, world=coco) if recipe.train_clip else do.given("clip", "mini")
