@@ -226,7 +226,7 @@ _TABLE = (
           _distill, _TRAIN | {"clip": "clip"}, "model", Curve("Distillation", "student")),
     Stage("direct", 1, Direct, "tasks.train.distill:Distillation", "Distill the teacher without reflow, the baseline",
           _distill, _TRAIN | {"clip": "clip"}, "model", Curve("Distillation", "direct")),
-    Stage("evaluate", 1, EvaluateJob, "tasks.evaluate.evaluate:Evaluation", "Measure every model", _evaluate,
+    Stage("evaluate", 2, EvaluateJob, "tasks.evaluate.evaluate:Evaluation", "Measure every model", _evaluate,
           {"coco": "coco", "clip": "clip"}),
     Stage("report", 1, ReportJob, "tasks.report.report:WriteReport", "Write the report", _report,
           {"evaluate": "artifact"}),

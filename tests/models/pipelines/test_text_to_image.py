@@ -10,6 +10,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from models.condition import Condition
+from models.losses import reflow_loss
 from models.pipelines.folder import Parameterization
 from models.pipelines.opening import open_pipeline
 from models.pipelines.text_to_image import TextToImage
@@ -82,6 +83,34 @@ def test_low_precision_is_for_the_network_only(
     low.parameterization = same.parameterization = parameterization
     found, expected = (model.sample(noise(2), captions(2), 25, 3.0, solver) for model in (low, same))
     assert (found - expected).norm() < 0.006 * expected.norm()  # with a state in bf16: .0095 to .036
+
+
+@pytest.mark.parametrize("parameterization", ["raw", "converted"])
+def test_training_in_low_precision_keeps_state_and_target_single(
+    parameterization: Parameterization, predicting: Path
+) -> None:
+    model, seen = open_pipeline(predicting), list[Tensor]()
+    model.parameterization = parameterization
+    unet = model.forward
+
+    def spy(x: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        output = unet(x, timestep, condition)
+        seen.extend((x, timestep, output))
+        return output
+
+    model.forward = spy  # type: ignore[method-assign]
+    sigma, latent, condition = torch.tensor([0.2, 0.7, 0.99, 1.0]), noise(4, seed=1), model.encode(captions(4))
+
+    def loss() -> Tensor:
+        return reflow_loss(model.velocity(), noise(4), latent, condition, sigma, "l2")
+
+    with torch.autocast("cpu", torch.bfloat16):
+        low = loss()
+    assert [one.dtype for one in seen] == [torch.float32, torch.float32, torch.bfloat16]
+    with torch.no_grad():
+        exact = loss()
+    assert low.dtype == torch.float32 and abs(float(low / exact) - 1) < 3e-3
+    assert torch.equal(seen[0], seen[3]) and torch.equal(seen[1], seen[4]), "the same question in both"
 
 
 def test_a_network_is_told_whole_times_and_the_very_noise_that_is_stored(teacher_folder: Path) -> None:
