@@ -24,6 +24,7 @@ from tasks.evaluate.cells import (
     straightness_id,
 )
 from tasks.sections import (
+    Adopt,
     Direct,
     Distill,
     EvaluateJob,
@@ -164,7 +165,8 @@ def _pairs(config: PairsJob, roles: Collection[str]) -> Extent:
     groups = tuple(
         (Unit(shard_name(number), min(size, samples - number * size)),) for number in range(math.ceil(samples / size))
     )
-    forwards = config.steps * (2 if config.guidance != 1 else 1)
+    calls = 2 * config.steps - 1 if config.solver == "heun" else config.steps
+    forwards = calls * (2 if config.guidance != 1 else 1)
     return Extent(groups, samples * forwards, samples, "shards", "pairs", merged=("index", "quarantine"))
 
 
@@ -217,6 +219,8 @@ _TABLE = (
     Stage("world", 2, World, "tasks.data.world:RenderWorld", "Render the miniature caption set", _world, tree="coco"),
     Stage("teacher", 3, TrainTeacher, "tasks.train.teacher:TeacherTraining", "Train the small diffusion teacher",
           _teacher, {"world": "coco"}, "model", Curve("Teacher", "teacher")),
+    Stage("adopt", 1, Adopt, "tasks.data.adopt:AdoptFlow", "Turn a published flow of the paper's convention",
+          lambda config, roles: _one("model", 1, "models"), {"teacher": "model"}, "model"),
     Stage("clip", 2, TrainClip, "tasks.train.clip:ClipTraining", "Train a small CLIP and an attribute reader",
           _clip, {"world": "coco"}, "clip"),
     Stage("prompts", 1, PromptsJob, "tasks.data.prompts:SamplePrompts", "Sample the prompts of both parts",

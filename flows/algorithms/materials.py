@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from flows.algorithms.algorithm import Do, Handle
-from tasks.sections import Coco, Recipe, TeacherSource, TrainClip, TrainTeacher, World
+from tasks.sections import Adopt, Coco, Recipe, TeacherSource, TrainClip, TrainTeacher, World
 
 
 class Materials(Recipe):
@@ -32,6 +32,15 @@ class Materials(Recipe):
             raise ValueError("without `world` the evaluation needs `coco.path`, a folder in the MS COCO layout")
         return self
 
+    @model_validator(mode="after")
+    def _convention_is_of_a_folder(self) -> Materials:
+        if self.teacher.convention == "paper" and (self.train_teacher or self.teacher.path == "mini"):
+            raise ValueError(
+                'teacher.convention "paper" is said of published weights; expected `teacher.path`, their folder, and no'
+                " `train_teacher`"
+            )
+        return self
+
 
 def materials(recipe: Materials, do: Do[Handle]) -> tuple[Handle, Handle, Handle, Handle]:
     """The captioned images, the teacher, the small CLIP to train with and the one to measure with.
@@ -42,7 +51,9 @@ def materials(recipe: Materials, do: Do[Handle]) -> tuple[Handle, Handle, Handle
     if recipe.train_teacher:
         teacher = do("teacher", recipe.train_teacher, world=coco)
     else:
-        teacher = do.given("model", recipe.teacher.path)
+        teacher = do.given("model", recipe.teacher.address)
+        if recipe.teacher.convention == "paper":
+            teacher = do("adopt", Adopt(), teacher=teacher)
     clip = do("clip", recipe.train_clip, world=coco) if recipe.train_clip else do.given("clip", "mini")
     if recipe.train_judge:
         judge = do("clip-judge", recipe.train_judge, world=coco)

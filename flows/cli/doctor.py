@@ -169,7 +169,7 @@ def _without_password(url: str) -> str:
 
 def embedded_are_whole() -> str:
     """Whether the weights that come with the project are there and have the recorded hashes."""
-    folders = [sources.given(tree, name).path for tree, name in sources.EMBEDDED]
+    folders = [sources.folder_of(tree, name) for tree, name in sources.EMBEDDED]
     for folder in folders:
         _require_recorded(folder)
     return f"embedded: {', '.join(folder.name for folder in folders)}, hashes as recorded"
@@ -197,10 +197,10 @@ def _named_by(chain: Chain) -> dict[str, Callable[[], str]]:
 
 
 def _is_tree(given: Given) -> str:
-    folder = sources.given(given.tree, given.path)
-    if given.tree == "model" and not (folder.path / "model_index.json").is_file():
-        raise Sick(f"{folder.path}: no model_index.json; expected a folder that diffusers' save_pretrained wrote.")
-    return f"{folder.path}: there, digest {folder.digest[:12]}"
+    found, folder = sources.given(given.tree, given.path), sources.folder_of(given.tree, given.path)
+    if given.tree == "model" and not (folder / "model_index.json").is_file():
+        raise Sick(f"{folder}: no model_index.json; expected a folder that diffusers' save_pretrained wrote.")
+    return f"{found.uri}: there, digest {found.digest[:12]}"
 
 
 def _files_of(config: Section) -> str:

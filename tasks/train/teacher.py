@@ -23,7 +23,7 @@ from models.mini.teacher import (
     build_unet,
 )
 from models.mini.tokenizer import learn_merges, transformers_tokenizer
-from models.pipelines.stable_diffusion import save_pipeline
+from models.pipelines.text_to_image import save_pipeline
 from tasks.data.coco import read_image
 from tasks.order import Draws, batch_ids, derive_seed
 from tasks.sections import TrainTeacher

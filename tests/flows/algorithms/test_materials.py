@@ -46,3 +46,16 @@ def test_a_caption_set_of_ones_own() -> None:
 def test_pictures_come_from_somewhere(algorithm: str) -> None:
     with pytest.raises(UserError, match="here: recipe: without `world` the evaluation needs `coco.path`"):
         parse_recipe({"name": "test", "algorithm": algorithm, "world": None}, "here")
+
+
+def test_published_weights_are_turned_before_anything_else() -> None:
+    teacher = {"path": "/models/instaflow", "convention": "paper"}
+    nodes = chain_of(parse_recipe({"name": "test", "teacher": teacher}, "test")).nodes
+    assert nodes["adopt"].inputs == {"teacher": Given("model", "/models/instaflow")}
+    assert nodes["pairs-1"].inputs["teacher"] == nodes["evaluate"].inputs["teacher"] == "adopt"
+
+
+@pytest.mark.parametrize("more", [{}, {"train_teacher": {}}])
+def test_only_published_weights_are_of_the_papers_convention(more: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r'teacher\.convention "paper" is said of published weights; expected'):
+        parse_recipe({"name": "test", "teacher": {"convention": "paper"}, **more}, "here")
