@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import models.stacked_unet  # noqa: F401 - a folder may name it: diffusers imports nothing on a folder's word
 from models.pipelines.stable_diffusion import StableDiffusion
 from models.pipelines.text_to_image import TextToImage
 

@@ -21,12 +21,12 @@ from infra.store.local import LocalStore
 from models.losses import LatentDistance, one_step, pseudo_huber, squared
 from models.pipelines.opening import open_pipeline
 from models.pipelines.text_to_image import TextToImage
+from models.pipelines.training import trainable
 from tasks.progress import Progress, silent
 from tasks.sections import Direct, Distill, DistillPhase, Perceptual
 from tasks.stage import Work, run_stage, stage_fingerprint
 from tasks.stages import STAGES
 from tasks.train.distill import Distillation
-from tasks.train.reflow import trainable
 from tests.tasks.conftest import PERF, Killed, killed_after
 
 L2 = DistillPhase(loss="l2", steps=6, batch_size=4, learning_rate=1e-3)

@@ -35,7 +35,7 @@ FINGERPRINT = fingerprint("stage", 1, {}, {})
 
 def plan(**changes: object) -> FitPlan:
     fields: dict[str, object] = {
-        "phase": "train", "steps": STEPS, "learning_rate": 0.02, "warmup_steps": 5, "ema_decay": 0.9,
+        "phase": "train", "steps": STEPS, "batch_size": 8, "learning_rate": 0.02, "warmup_steps": 5, "ema_decay": 0.9,
         "gradient_clip": 1.0,
         "checkpoint_every_steps": 10, "checkpoint_every_minutes": 1e6, "decay": "cosine", "seed": 7, "data": "d" * 64,
     }  # fmt: skip
@@ -285,7 +285,7 @@ def test_a_plan_is_what_the_recipe_says_of_the_phase() -> None:
     told = Training(warmup_steps=3, ema_decay=0.5, gradient_clip=2.0, decay="constant", checkpoint_every_steps=7)
     every = {"checkpoint_every_steps": 7, "checkpoint_every_minutes": 30.0}
     expected = plan(
-        phase="phase-1-l2", steps=11, learning_rate=0.1, warmup_steps=3, ema_decay=0.5, gradient_clip=2.0,
+        phase="phase-1-l2", steps=11, batch_size=4, learning_rate=0.1, warmup_steps=3, ema_decay=0.5, gradient_clip=2.0,
         decay="constant", data="d", seed=5, **every,
     )  # fmt: skip
     assert FitPlan.of(told, phase, "d", 0.1, 5) == expected

@@ -17,18 +17,19 @@ from models.pipelines.opening import open_pipeline
 from models.pipelines.text_to_image import TextToImage
 from models.solvers import euler
 from tasks.progress import Progress, silent
-from tasks.sections import Reflow
+from tasks.sections import ReflowJob, ReflowPhase
 from tasks.stage import run_stage
 from tasks.stages import STAGES
 from tests.tasks.conftest import PERF, Killed, killed_after
 
-REFLOW = Reflow(
-    parameterization="raw", sigma_density="u_shaped", loss="huber", steps=8, batch_size=4, warmup_steps=2,
+TWO_PHASES = (ReflowPhase(steps=5, batch_size=4), ReflowPhase(steps=3, batch_size=6, learning_rate=1e-4))
+REFLOW = ReflowJob(
+    parameterization="raw", sigma_density="u_shaped", loss="huber", phases=TWO_PHASES, warmup_steps=2,
     text_dropout=0.3, checkpoint_every_steps=3,
 )  # fmt: skip
 
 
-def reflowed(config: Reflow, inputs: Mapping[str, Source], store: Store, progress: Progress = silent) -> Artifact:
+def reflowed(config: ReflowJob, inputs: Mapping[str, Source], store: Store, progress: Progress = silent) -> Artifact:
     return run_stage(STAGES["reflow"], config, inputs, store, PERF, progress)
 
 
@@ -41,14 +42,15 @@ def test_a_reflow_stopped_and_repeated_is_the_same_bitwise(
     whole = reflowed(config, made_from, LocalStore(tmp_path / "whole"))
     assert open_pipeline(whole.folder("model")).parameterization == parameterization
     store = LocalStore(tmp_path / "stopped")
-    for told in (5, 2):  # twice, between checkpoints
+    for told in (4, 2):  # twice, between checkpoints, before and within the second phase
         with pytest.raises(Killed):
             reflowed(config, made_from, store, killed_after(told))
     assert reflowed(config, made_from, store).digest == whole.digest
 
 
 def test_a_second_round_keeps_what_the_first_ones_output_means(teacher: Folder, pairs: Artifact, store: Store) -> None:
-    converted = REFLOW.model_copy(update={"parameterization": "converted", "steps": 2})
+    phases = (ReflowPhase(steps=2, batch_size=4),)
+    converted = REFLOW.model_copy(update={"parameterization": "converted", "phases": phases})
     first = reflowed(converted, {"teacher": teacher, "pairs": pairs}, store)
     second = reflowed(REFLOW, {"teacher": first, "pairs": pairs}, store)
     assert open_pipeline(second.folder("model")).parameterization == "converted"
@@ -56,7 +58,11 @@ def test_a_second_round_keeps_what_the_first_ones_output_means(teacher: Folder, 
 
 def test_a_reflow_gets_nearer_to_its_pairs(flow: Folder, student_pairs: Artifact, store: Store) -> None:
     config = REFLOW.model_copy(
-        update={"steps": 20, "batch_size": 10, "text_dropout": 0.0, "loss": "l2", "learning_rate": 1e-3}
+        update={
+            "phases": (ReflowPhase(steps=20, batch_size=10, learning_rate=1e-3),),
+            "text_dropout": 0.0,
+            "loss": "l2",
+        }
     )
     made_from = {"teacher": flow, "pairs": student_pairs}
     models = [flow.path, reflowed(config, made_from, store).folder("model")]
