@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from models.condition import Condition
-from models.velocity import Network, Velocity, interpolate
+from models.velocity import Network, Prediction, Velocity, epsilon_x0, interpolate
 
 SigmaDensity = Literal["uniform", "u_shaped"]
 
@@ -57,6 +58,68 @@ def reflow_loss(
     return DISTANCES[distance]((noise - latent) - predicted).mean()
 
 
+def pictured_reflow_loss(
+    velocity: Velocity, noise: Tensor, latent: Tensor, condition: Condition, sigma: Tensor, pictures: LatentDistance
+) -> Tensor:
+    """(1 - sigma) Huber(velocities) + D(latent, x - sigma v), with D a distance of pictures (2-RF++, section 4.2).
+
+    The network is told of the picture that its velocity leads to, which near the noise is all that counts.
+    """
+    x = interpolate(noise, latent, sigma)
+    predicted = velocity(x, sigma, condition)
+    ends = x - sigma.view(-1, 1, 1, 1) * predicted
+    return ((1 - sigma) * pseudo_huber((noise - latent) - predicted) + pictures(ends, latent)).mean()
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """A network with what its output means: `prediction` at x = alpha latent + s noise, by a table of T alpha^2."""
+
+    network: Network
+    alphas_cumprod: Tensor
+    prediction: Prediction
+
+    def timestep(self, level: Tensor) -> Tensor:
+        """The timestep 0..T-1 [B] at a part 0..1 of the table."""
+        count = len(self.alphas_cumprod)
+        return (level * count).long().clamp(max=count - 1)
+
+    def alpha_s(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha and s at timesteps [B], each [B, 1, 1, 1]."""
+        alpha_bar = self.alphas_cumprod.to(timestep.device)[timestep].view(-1, 1, 1, 1)
+        return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+
+def rectified_diffusion_loss(
+    model: Diffusion, noise: Tensor, latent: Tensor, condition: Condition, level: Tensor, distance: str
+) -> Tensor:
+    """E || epsilon - network(alpha latent + s epsilon) ||^2 over pairs, where epsilon is the pair's own noise.
+
+    v-prediction is trained on alpha noise - s latent. `level` [B] in 0..1 is the part of the table's timesteps. Source:
+    Rectified Diffusion (Wang et al., ICLR 2025): not straightness of the path but the coupling makes few steps suffice.
+    """
+    timestep = model.timestep(level)
+    alpha, s = model.alpha_s(timestep)
+    target = noise if model.prediction == "epsilon" else alpha * noise - s * latent
+    predicted = model.network(alpha * latent + s * noise, timestep.float(), condition)
+    return DISTANCES[distance](target - predicted).mean()
+
+
+def last_timestep(model: Diffusion) -> Velocity:
+    """A diffusion model's single step as a velocity at sigma = 1, whatever it is asked at: noise - x0_hat(noise, T-1).
+
+    So one Euler step of it is one DDIM step of the model from its last timestep.
+    """
+
+    def velocity(noise: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        timestep = model.timestep(torch.ones_like(sigma))
+        alpha, s = model.alpha_s(timestep)
+        output = model.network(noise, timestep.float(), condition)
+        return noise - epsilon_x0(output, noise, alpha, s, model.prediction)[1]
+
+    return velocity
+
+
 def one_step(velocity: Velocity, noise: Tensor, condition: Condition) -> Tensor:
     """The student's latent: noise - v(noise, 1 | condition)."""
     return noise - velocity(noise, noise.new_ones(len(noise)), condition)
@@ -90,6 +153,11 @@ def picture_distance(
         return distance(decode(student), expected) + latent_weight * squared(student - target)
 
     return between
+
+
+def pictured_huber(pictures: LatentDistance) -> LatentDistance:
+    """LPIPS-Huber of a student: the Huber distance of the latents and a distance of their pictures (2-RF++)."""
+    return lambda student, target: pseudo_huber(student - target) + pictures(student, target)
 
 
 def epsilon_loss(

@@ -49,8 +49,10 @@ def load_trunk(net: nn.Module, network: str, path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"lpips trunk weights: no file {path}; expected torchvision's {network} state dict")
     build = {"vgg": torchvision.models.vgg16, "alex": torchvision.models.alexnet}[network]
-    trunk = build(weights=None)
-    trunk.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    with torch.device("meta"):  # the classifier behind the features is half a gigabyte that nothing needs
+        trunk = nn.ModuleDict({"features": build(weights=None).features})
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    source = {name: value for name, value in saved.items() if name.startswith("features.")}
+    trunk.load_state_dict(source, assign=True)
     # lpips cuts the same layers into slices but keeps their numbers: "slice2.5.weight" is "features.5.weight".
-    source = trunk.features.state_dict()
-    net.load_state_dict({name: source[name.split(".", 1)[1]] for name in net.state_dict()})
+    net.load_state_dict({name: source[f"features.{name.split('.', 1)[1]}"] for name in net.state_dict()})

@@ -8,6 +8,7 @@ lie is left out: inputs are passed by digest. `performance` and `placement` say 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
@@ -34,8 +35,17 @@ class Performance(Section):
     """How fast: never part of a fingerprint."""
 
     sample_batch_size: Count = Field(default=128, description="samples per solver batch")
+    micro_batch_size: Count | None = Field(
+        default=None,
+        description="pairs that go through the network at once in training; a step adds up the gradients of its batch."
+        " null: the whole batch",
+    )
     throughput_batch_sizes: Counts = Field(
         default=(1, 8, 32, 128), description="batch sizes at which samples per second are measured"
+    )
+    tflops: Rate | None = Field(
+        default=None,
+        description="what one device sustains, in TFLOP per second: `plan` then prices in device-days; null: not known",
     )
 
 
@@ -156,6 +166,16 @@ def _ema() -> Any:
     return Field(default=0.999, description=text)
 
 
+def _require_warmed_up(warmup_steps: int, steps: Mapping[str, int]) -> None:
+    """`steps` of each training by the field that says so."""
+    for field, count in steps.items():
+        if warmup_steps > count:
+            raise ValueError(
+                f"warmup_steps {warmup_steps} is longer than {field} {count}: the learning rate would never reach its"
+                " value. Warm up for fewer steps or train for more"
+            )
+
+
 class TrainTeacher(Trained):
     """Training of a small teacher: first the autoencoder, then the denoiser."""
 
@@ -168,6 +188,11 @@ class TrainTeacher(Trained):
     text_dropout: Fraction = Field(default=0.1, description=_DROPOUT)
     ema_decay: Fraction = _ema()
     warmup_steps: int = _warmup(500)
+
+    @model_validator(mode="after")
+    def _warms_up(self) -> TrainTeacher:
+        _require_warmed_up(self.warmup_steps, {"autoencoder_steps": self.autoencoder_steps, "steps": self.steps})
+        return self
 
 
 class TrainClip(Trained):
@@ -263,6 +288,7 @@ class PairsJob(Pairs):
     """Make the pairs of one part of the prompts."""
 
     part: Part = Field("reflow", description="which part of the prompts")
+    round: Count = Field(1, description="which reflow they are for: each round draws noise of its own")
     dtype: Dtype = Field("fp32", description="precision of the network that is solved")
     samples: Count | None = Field(
         default=None,
@@ -271,15 +297,15 @@ class PairsJob(Pairs):
     )
 
     @classmethod
-    def of(cls, pairs: Pairs, part: Part, prompts: Prompts, dtype: Dtype) -> PairsJob:
+    def of(cls, pairs: Pairs, part: Part, prompts: Prompts, dtype: Dtype, round: int = 1) -> PairsJob:
         """The job of a recipe's sections for one part of its prompts."""
-        return cls(**dict(pairs), part=part, dtype=dtype, samples=prompts.count(part))
+        return cls(**dict(pairs), part=part, round=round, dtype=dtype, samples=prompts.count(part))
 
 
 class Training(Trained):
     """What the trainings of the chain have in common."""
 
-    warmup_steps: int = _warmup(200)
+    warmup_steps: int = _warmup(200, ", at the beginning of each phase")
     decay: Decay = Field(
         default="constant",
         description="what follows the warm-up: a constant learning rate (the paper) or half a cosine down to 0",
@@ -288,40 +314,6 @@ class Training(Trained):
     gradient_clip: Rate = Field(default=1.0, description="largest norm of the gradient; a larger one is scaled down")
     precision: Precision = Field(default="fp32", description="number format of the forward and backward pass")
     checkpoint_every_steps: Count = _every_steps(500)
-
-
-class Reflow(Training):
-    """Training of the rectified flow on pairs."""
-
-    rounds: Count = Field(default=1, description="times to reflow; 1 gives the 2-rectified flow")
-    parameterization: Literal["raw", "converted"] = Field(
-        default="converted",
-        description="raw: the teacher's network as it is; converted: its output as a velocity",
-    )
-    sigma_density: Literal["uniform", "u_shaped"] = Field(
-        default="uniform", description="distribution of sigma in training"
-    )
-    loss: Literal["l2", "huber"] = Field(default="l2", description="distance between velocities")
-    steps: Count = Field(default=6000, description="training steps of each round")
-    batch_size: Count = Field(default=64, description="pairs per step")
-    learning_rate: Rate = Field(default=3e-4, description="peak learning rate, per step")
-    text_dropout: Fraction = Field(default=0.1, description=_DROPOUT)
-
-
-class DistillPhase(Section):
-    """One phase of a distillation."""
-
-    loss: Literal["l2", "huber", "perceptual"] = Field(
-        default="l2", description="l2, huber: between latents; perceptual: between decoded images"
-    )
-    latent_weight: float = Field(
-        default=0.0,
-        ge=0,
-        description="weight of the squared latent error that is added to a perceptual distance; none in the paper",
-    )
-    steps: Count = Field(default=3000, description="training steps of the phase")
-    batch_size: Count = Field(default=64, description="pairs per step")
-    learning_rate: Rate = Field(default=3e-4, description="peak learning rate, per step")
 
 
 class Perceptual(Section):
@@ -339,9 +331,108 @@ class Perceptual(Section):
     )
 
 
+class ReflowPhase(Section):
+    """One phase of a reflow."""
+
+    steps: Count = Field(default=6000, description="training steps of the phase")
+    batch_size: Count = Field(default=64, description="pairs per step")
+    learning_rate: Rate = Field(default=3e-4, description="peak learning rate, per step")
+
+
+class Reflow(Training):
+    """Training of the rectified flow on pairs, phase after phase."""
+
+    rounds: Count = Field(
+        default=1, description="times to reflow; 1 gives the 2-rectified flow", json_schema_extra=ASIDE
+    )
+    parameterization: Literal["raw", "converted", "epsilon"] = Field(
+        default="converted",
+        description="raw: the teacher's network as it is; converted: its output as a velocity; epsilon: it stays a"
+        " diffusion model, its path and its output as they were (Rectified Diffusion)",
+    )
+    sigma_density: Literal["uniform", "u_shaped"] = Field(
+        default="uniform", description="distribution of sigma in training; of the timestep for `epsilon`"
+    )
+    loss: Literal["l2", "huber", "lpips_huber"] = Field(
+        default="l2",
+        description="l2, huber: distance between velocities; lpips_huber: (1 - sigma) huber, and the perceptual"
+        " distance of the pictures they lead to (2-RF++)",
+    )
+    phases: tuple[ReflowPhase, ...] = Field(
+        default=(ReflowPhase(),), min_length=1, strict=False, description="the phases of each round, in order"
+    )
+    text_dropout: Fraction = Field(default=0.1, description=_DROPOUT)
+    perceptual: Perceptual = Field(
+        default=Perceptual(),
+        description="the distance of lpips_huber",
+        json_schema_extra=as_before(Perceptual().identity()),
+    )
+
+    @model_validator(mode="after")
+    def _can_train(self) -> Reflow:
+        _require_warmed_up(self.warmup_steps, _steps_of(self.phases))
+        if self.parameterization == "epsilon" and self.loss == "lpips_huber":
+            raise ValueError('loss "lpips_huber" is one of velocities; parameterization "epsilon" takes l2 or huber')
+        return self
+
+    @property
+    def needs_mini_clip(self) -> bool:
+        """Whether pictures are compared by the layers of the small CLIP."""
+        return self.perceptual.kind == "mini" and self.loss == "lpips_huber"
+
+
+class ReflowJob(Reflow):
+    """Train one round."""
+
+    round: Count = Field(1, description="which it is: each round draws sigmas and an order of its own")
+
+    @classmethod
+    def of(cls, reflow: Reflow, round: int) -> ReflowJob:
+        """The job of a recipe's section for one of its rounds."""
+        return cls(**dict(reflow), round=round)
+
+
+class DistillPhase(Section):
+    """One phase of a distillation."""
+
+    loss: Literal["l2", "huber", "perceptual", "lpips_huber"] = Field(
+        default="l2",
+        description="l2, huber: between latents; perceptual: between decoded images; lpips_huber: both of these",
+    )
+    latent_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the squared latent error that is added to a perceptual distance; none in the paper",
+    )
+    steps: Count = Field(default=3000, description="training steps of the phase")
+    batch_size: Count = Field(default=64, description="pairs per step")
+    learning_rate: Rate = Field(default=3e-4, description="peak learning rate, per step")
+
+    @property
+    def sees_pictures(self) -> bool:
+        """Whether its distance is one of decoded images."""
+        return self.loss in ("perceptual", "lpips_huber")
+
+
+def _steps_of(phases: Sequence[ReflowPhase | DistillPhase]) -> dict[str, int]:
+    """By the field that says so."""
+    return {f"phases.{number}.steps": phase.steps for number, phase in enumerate(phases)}
+
+
 class Distill(Training):
     """Training of the one-step student, phase after phase."""
 
+    architecture: Literal["same", "stacked"] = Field(
+        default="same",
+        description="same: the network that is distilled; stacked: two of it in series (InstaFlow-1.7B)",
+        json_schema_extra=as_before("same"),
+    )
+    parameterization: Literal["raw", "epsilon"] = Field(
+        default="raw",
+        description="what a diffusion model becomes: raw: its output is a velocity; epsilon: it stays one, and is"
+        " distilled at its last timestep (Rectified Diffusion). A flow stays what it is",
+        json_schema_extra=as_before("raw"),
+    )
     phases: tuple[DistillPhase, ...] = Field(
         default=(
             DistillPhase(),
@@ -354,10 +445,15 @@ class Distill(Training):
     warmup_steps: int = _warmup(100, ", at the beginning of each phase")
     perceptual: Perceptual = Field(default=Perceptual(), description="the distance of the perceptual phases")
 
+    @model_validator(mode="after")
+    def _warms_up(self) -> Distill:
+        _require_warmed_up(self.warmup_steps, _steps_of(self.phases))
+        return self
+
     @property
     def needs_mini_clip(self) -> bool:
         """Whether a phase compares pictures by the layers of the small CLIP."""
-        return self.perceptual.kind == "mini" and any(phase.loss == "perceptual" for phase in self.phases)
+        return self.perceptual.kind == "mini" and any(phase.sees_pictures for phase in self.phases)
 
 
 class Direct(Distill):

@@ -30,7 +30,7 @@ from tasks.sections import (
     EvaluateJob,
     PairsJob,
     PromptsJob,
-    Reflow,
+    ReflowJob,
     ReportJob,
     TrainClip,
     TrainTeacher,
@@ -170,19 +170,19 @@ def _pairs(config: PairsJob, roles: Collection[str]) -> Extent:
     return Extent(groups, samples * forwards, samples, "shards", "pairs", merged=("index", "quarantine"))
 
 
-def _reflow(config: Reflow, roles: Collection[str]) -> Extent:
-    return _training(Phase("reflow", config.steps, config.batch_size, "model"))
-
-
 def phase_name(number: int, loss: str) -> str:
-    """The checkpoints of a distillation's phase."""
+    """The checkpoints of a phase of a reflow or a distillation."""
     return f"phase-{number}-{loss}"
 
 
+def _reflow(config: ReflowJob, roles: Collection[str]) -> Extent:
+    phases = enumerate(config.phases)
+    return _training(*(Phase(phase_name(n, config.loss), one.steps, one.batch_size, "model") for n, one in phases))
+
+
 def _distill(config: Distill, roles: Collection[str]) -> Extent:
-    return _training(
-        *(Phase(phase_name(n, one.loss), one.steps, one.batch_size, "model") for n, one in enumerate(config.phases))
-    )
+    phases = enumerate(config.phases)
+    return _training(*(Phase(phase_name(n, one.loss), one.steps, one.batch_size, "model") for n, one in phases))
 
 
 def _teacher(config: TrainTeacher, roles: Collection[str]) -> Extent:
@@ -227,8 +227,8 @@ _TABLE = (
           _prompts, {"coco": "coco"}),
     Stage("pairs", 2, PairsJob, "tasks.data.pairs:SolvePairs", "Solve noise to latent, one pair per prompt",
           _pairs, {"teacher": "model", "prompts": "artifact"}),
-    Stage("reflow", 2, Reflow, "tasks.train.reflow:ReflowTraining", "Straighten the flow: one round",
-          _reflow, _TRAIN, "model", Curve("Reflow", "2-rf")),
+    Stage("reflow", 2, ReflowJob, "tasks.train.reflow:ReflowTraining", "Straighten the flow: one round",
+          _reflow, _TRAIN | {"clip": "clip"}, "model", Curve("Reflow", "2-rf")),
     Stage("distill", 1, Distill, "tasks.train.distill:Distillation", "Distill a rectified flow to one step",
           _distill, _TRAIN | {"clip": "clip"}, "model", Curve("Distillation", "student")),
     Stage("direct", 1, Direct, "tasks.train.distill:Distillation", "Distill the teacher without reflow, the baseline",

@@ -20,6 +20,7 @@ from tasks.sections import (
     Prompts,
     PromptsJob,
     Reflow,
+    ReflowJob,
     Report,
     ReportJob,
     StudentPairs,
@@ -47,8 +48,9 @@ def instaflow(recipe: Recipe, do: Do[Handle]) -> Handle:
     made: dict[str, Handle] = {}  # by stage id, for the report's provenance
     rectified, solved = teacher, recipe.pairs
     for k in range(1, recipe.reflow.rounds + 1):
-        pairs = do(f"pairs-{k}", _pairs(solved, "reflow", recipe), teacher=rectified, prompts=prompts)
-        rectified = do(f"reflow-{k}", _one_round(recipe.reflow), teacher=rectified, pairs=pairs)
+        pairs = do(f"pairs-{k}", _pairs(solved, "reflow", recipe, k), teacher=rectified, prompts=prompts)
+        lent = clip if recipe.reflow.needs_mini_clip else None
+        rectified = do(f"reflow-{k}", ReflowJob.of(recipe.reflow, k), teacher=rectified, pairs=pairs, clip=lent)
         made |= {f"pairs-{k}": pairs, f"reflow-{k}": rectified}
         solved = recipe.student_pairs  # from here on the couplings are a rectified flow's
 
@@ -89,13 +91,8 @@ def _direct(
     return {"pairs-direct": more, "direct": direct}
 
 
-def _pairs(pairs: Pairs, part: Literal["reflow", "distill"], recipe: Recipe) -> PairsJob:
-    return PairsJob.of(pairs, part, recipe.prompts, recipe.teacher.dtype)
-
-
-def _one_round(reflow: Reflow) -> Reflow:
-    # the number of rounds is the algorithm's: one more must not redo the first
-    return reflow.model_copy(update={"rounds": 1})
+def _pairs(pairs: Pairs, part: Literal["reflow", "distill"], recipe: Recipe, round: int = 1) -> PairsJob:
+    return PairsJob.of(pairs, part, recipe.prompts, recipe.teacher.dtype, round)
 
 
 ROLES = (TEACHER, RECTIFIED, STUDENT, DIRECT)

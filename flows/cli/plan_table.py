@@ -11,12 +11,18 @@ from rich.text import Text
 from flows.run.planner import Planned
 from infra.words import duration, size
 
+_SHOWN_DAYS = 0.05
+
 
 def plan_table(stages: Sequence[Planned]) -> RenderableType:
     """One line per stage and a last one with what is to be expected of them all."""
-    table = Table("stage", "state", "expected", "why", box=None, pad_edge=False)
+    table = Table("stage", "state", box=None, pad_edge=False)
+    for title in ("samples", "TFLOP", "device-days"):
+        table.add_column(title, justify="right")
+    table.add_column("expected")
+    table.add_column("why")
     for stage in stages:
-        table.add_row(stage.id, _state(stage), _expected(stage), stage.reason)
+        table.add_row(stage.id, _state(stage), *_price(stage), _expected(stage), stage.reason)
     return Group(table, Text(_together(stages)))
 
 
@@ -27,10 +33,35 @@ def _state(stage: Planned) -> str:
     return f"{stage.state.upper()} {count} {stage.unit if stage.total != 1 else stage.unit.removesuffix('s')}"
 
 
-def _expected(stage: Planned) -> str:
-    if stage.expected_seconds is None or stage.expected_bytes is None:
+def _price(stage: Planned) -> tuple[str, str, str]:
+    return _count(stage.samples), _count(stage.tflop), _days(stage.device_days)
+
+
+def _count(value: float | None) -> str:
+    """A number of things as a table has it; small ones with two digits, an unknown one empty."""
+    if value is None:
         return ""
-    return f"{duration(stage.expected_seconds)}, {size(stage.expected_bytes)}"
+    return f"{value:,.0f}" if value >= 10 or value == round(value) else f"{value:.2g}"
+
+
+def _days(value: float | None) -> str:
+    """Device-days with one digit; less than that is empty, like what is not known."""
+    return f"{value:,.1f}" if value is not None and value >= _SHOWN_DAYS else ""
+
+
+def _expected(stage: Planned) -> str:
+    time = [] if stage.expected_seconds is None else [duration(stage.expected_seconds)]
+    room = [] if stage.expected_bytes is None else [size(stage.expected_bytes)]
+    return ", ".join(time + room)
+
+
+def _total_price(left: Sequence[Planned]) -> str:
+    tflop = [stage.tflop for stage in left if stage.tflop is not None]
+    if not tflop:
+        return ""
+    known = [stage.device_days for stage in left if stage.tflop is not None and stage.device_days is not None]
+    days = f", {_days(sum(known))} device-days" if len(known) == len(tflop) and sum(known) >= _SHOWN_DAYS else ""
+    return f", {_count(sum(tflop))} TFLOP{days}"
 
 
 def _together(stages: Sequence[Planned]) -> str:
@@ -38,7 +69,7 @@ def _together(stages: Sequence[Planned]) -> str:
     if not left:
         return "nothing is to do"
     known_s = [stage.expected_seconds for stage in left if stage.expected_seconds is not None]
-    text = f"to do: {len(left)} of {len(stages)} stages"
+    text = f"to do: {len(left)} of {len(stages)} stages{_total_price(left)}"
     if not known_s:
         return text
     unknown = f", {len(left) - len(known_s)} of them unknown" if len(known_s) < len(left) else ""

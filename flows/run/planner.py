@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from flows.algorithms.chain import Chain
 from flows.run import sources
 from flows.run.expectation import done, expected
+from flows.run.price import DAY_S, Price, price, trained
 from infra.artifact import Artifact, ArtifactMissing, Draft, Source
 from infra.artifact.fingerprint import SHORT
 from infra.artifact.manifest import Manifest
@@ -19,6 +20,8 @@ from infra.errors import UserError
 from infra.recipe import Section
 from infra.store import Store, StoreError
 from infra.upkeep.runs import Ref, changed_fields, read_ref
+from models.flops import ModelCost, model_cost
+from tasks.sections import Recipe
 from tasks.stage import find_cached, named_files, stage_fingerprint
 from tasks.stages import Extent, Stage, stage_of
 
@@ -29,8 +32,9 @@ _LOOK_AT = 8  # earlier artifacts of a stage to take an expectation from, where 
 class Planned:
     """One line of a plan. `fingerprint` is None while it depends on a stage that has yet to run.
 
-    `done` of `total` units or steps are there. The expectations are None where no earlier run allows one: the time
-    still to go, and the size of the artifact when it is finished.
+    `done` of `total` units or steps are there. What is left of it has a price: samples, TFLOP of their networks, days
+    of one device (at the rate that the recipe or an earlier run says it has). The expectations are the time still to go
+    and the size of the artifact when it is finished. None is not known.
     """
 
     id: str
@@ -44,6 +48,9 @@ class Planned:
     artifact: str | None = None
     expected_seconds: float | None = None
     expected_bytes: int | None = None
+    samples: int | None = None
+    tflop: float | None = None
+    device_days: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ Handle = Source | Pending
 
 def plan(chain: Chain, store: Store) -> list[Planned]:
     """Every stage in the order it would run. Raises UserError for inputs that are not there."""
-    planner = Planner(store, chain.recipe.name)
+    planner = Planner(store, chain.recipe)
     chain.replay(planner)
     return planner.stages
 
@@ -68,14 +75,43 @@ class Planner:
     """The algorithm's `Do` that does nothing and notes what would be done."""
 
     store: Store
-    recipe: str
+    recipe: Recipe
     stages: list[Planned] = field(default_factory=list)
+    costs: dict[str, ModelCost] = field(default_factory=dict)
+    """Of the models of the chain, by :func:`_name`."""
 
     def given(self, tree: str, path: str) -> Handle:
         """A folder that lies ready."""
-        return sources.given(tree, path)
+        folder = sources.given(tree, path)
+        if tree == "model" and (cost := model_cost(folder.folder(tree))):
+            self.costs[_name(folder)] = cost
+        return folder
 
     def __call__(self, stage_id: str, config: Section, /, **inputs: Handle | None) -> Handle:
+        made = self._planned(stage_id, config, inputs)
+        models = {role: self.costs[_name(one)] for role, one in inputs.items() if one and _name(one) in self.costs}
+        if "teacher" in models:
+            self.costs[_name(made)] = trained(config, models["teacher"])
+        if self.stages[-1].state != "cached":
+            self.stages[-1] = self._priced(self.stages[-1], price(config, models))
+        return made
+
+    def _priced(self, line: Planned, whole: Price | None) -> Planned:
+        """The line with the price of what is left of it."""
+        left = 1 - line.done / line.total if line.total else 1
+        if whole:
+            line = replace(line, samples=round(whole.samples * left), tflop=whole.flop * left / 1e12)
+            line = replace(line, expected_bytes=line.expected_bytes or whole.bytes)
+        return replace(line, device_days=self._device_days(line))
+
+    def _device_days(self, line: Planned) -> float | None:
+        """At the recipe's rate, else at that of an earlier run, which was one device's."""
+        rate = self.recipe.performance.tflops
+        if line.tflop is not None and rate is not None:
+            return line.tflop / rate / DAY_S
+        return None if line.expected_seconds is None else line.expected_seconds / DAY_S
+
+    def _planned(self, stage_id: str, config: Section, inputs: Mapping[str, Handle | None]) -> Handle:
         stage = stage_of(stage_id)
         named_files(config)  # raises now for a missing file, also where the stage waits for days of others
         pending = {role: handle for role, handle in inputs.items() if isinstance(handle, Pending)}
@@ -123,7 +159,7 @@ class Planner:
 
     def _earlier(self, stage_id: str, stage: str, config: Section) -> Manifest | None:
         """What the recipe's last run made of the stage, or else the one most like it in this store."""
-        last = read_ref(self.store, self.recipe, stage_id)
+        last = read_ref(self.store, self.recipe.name, stage_id)
         if last and (own := _manifest(self.store, last.artifact)):
             return own
         found = [_manifest(self.store, f"{stage}/{name}") for name in self.store.folders(stage)[:_LOOK_AT]]
@@ -138,7 +174,7 @@ class Planner:
         self, stage_id: str, config: Section, ready: Mapping[str, Source], pending: Mapping[str, Pending]
     ) -> list[str]:
         """What differs from the recipe's last run, as far as it is known."""
-        last = read_ref(self.store, self.recipe, stage_id)
+        last = read_ref(self.store, self.recipe.name, stage_id)
         if last is None:
             return ["first run of this recipe"]
         fields = changed_fields(_keyed(last.config), _keyed(config.identity()))
@@ -153,9 +189,13 @@ class Planner:
             return why_redo(Artifact.open(self.store, stage.name, identity)) or "another run has just finished it"
         except ArtifactMissing:
             pass
-        last = read_ref(self.store, self.recipe, stage_id)
+        last = read_ref(self.store, self.recipe.name, stage_id)
         same = last is not None and last.artifact.endswith(identity[:SHORT])
         return "its artifact is gone from the store" if same else "the stage has a new version"
+
+
+def _name(handle: Handle) -> str:
+    return handle.stage_id if isinstance(handle, Pending) else handle.uri
 
 
 def _changed_inputs(last: Ref, digests: Mapping[str, str], pending: Mapping[str, Pending]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic_core import ErrorDetails
 
@@ -48,9 +48,21 @@ def _explained(detail: ErrorDetails, kind: type[Section], where: Where) -> str:
 def _nearest(location: Location, kind: type[Section]) -> str:
     section = _section_at(location[:-1], kind)
     keys = [*section.model_fields, *([EXTENDS] if section is kind else [])] if section else []
-    near = difflib.get_close_matches(location[-1], keys, n=1, cutoff=0.5)
+    below = _one_below(location[-1], section) if section else []
+    near = below or difflib.get_close_matches(location[-1], keys, n=1, cutoff=0.5)
     prefix = "".join(f"{part}." for part in location[:-1])
     return f"Did you mean {prefix}{near[0]}?" if near else f"Valid keys here: {', '.join(keys)}."
+
+
+def _one_below(key: str, section: type[Section]) -> list[str]:
+    """Where the key would be known one level deeper; nothing where that is in more than one place."""
+    fields = {name: field.annotation for name, field in section.model_fields.items()}
+    places = [
+        f"{name}.0.{key}" if get_origin(annotation) is tuple else f"{name}.{key}"
+        for name, annotation in fields.items()
+        if (inner := _section_in(annotation)) and key in inner.model_fields
+    ]
+    return places if len(places) == 1 else []
 
 
 def _meaning(location: Location, kind: type[Section]) -> str:

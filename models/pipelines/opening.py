@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import models.stacked_unet  # noqa: F401 - a folder may name it: diffusers imports nothing on a folder's word
 from models.pipelines.folder import check_folder
 from models.pipelines.stable_diffusion import StableDiffusion
 from models.pipelines.text_to_image import TextToImage

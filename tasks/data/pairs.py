@@ -93,7 +93,7 @@ class SolvePairs(StageWork[PairsJob]):
         for start in range(0, len(prompts), size):
             batch = prompts[start : start + size]
             texts = [text for _, text in batch]
-            seeds = [derive_seed(config.seed, "pairs", config.part, index) for index, _ in batch]
+            seeds = [derive_seed(config.seed, "pairs", config.part, config.round, index) for index, _ in batch]
             noise = sample_noise(seeds, model.latent_shape)
             tally.truncated_prompts += model.truncated(texts)
             started = time.monotonic()

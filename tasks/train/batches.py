@@ -16,10 +16,13 @@ class Batches:
         self._pairs, self._seed, self._batch_size = pairs, seed, batch_size
         self._begun = False
 
-    def __call__(self, step: int) -> tuple[Tensor, Tensor, list[str]]:
-        """Noise and latent [B, C, H, W] and the prompts of a step. Raises UserError for a damaged shard, StoreError."""
+    def __call__(self, step: int, rows: slice = slice(None)) -> tuple[Tensor, Tensor, list[str]]:
+        """Noise and latent [B, C, H, W] and the prompts of some rows of a step's batch.
+
+        Raises UserError for a damaged shard, StoreError.
+        """
         count = len(self._pairs)
         if not self._begun:
             self._begun, place = True, step * self._batch_size
             self._pairs.prefetch(sample_ids(self._seed, place, place + count, count))  # one epoch has every shard
-        return self._pairs.batch(batch_ids(self._seed, step, self._batch_size, count))
+        return self._pairs.batch(batch_ids(self._seed, step, self._batch_size, count)[rows])

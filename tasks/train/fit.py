@@ -26,12 +26,14 @@ class FitPlan:
     """On what, how long and how fast to train. ``decay`` shapes the learning rate after the warm-up.
 
     ``phase`` names the training within its stage, ``data`` is the digest of what is trained on; there is a checkpoint
-    every so many steps or minutes. The defaults are those of the miniature world's own networks.
+    every so many steps or minutes. A batch goes through the network in ``micro_batch_size`` samples at a time; None:
+    at once. The defaults are those of the miniature world's own networks.
     """
 
     phase: str
     data: str
     steps: int
+    batch_size: int
     learning_rate: float
     seed: int
     checkpoint_every_steps: int
@@ -40,6 +42,7 @@ class FitPlan:
     ema_decay: float = 0.999
     gradient_clip: float = 1.0
     decay: Literal["constant", "cosine"] = "cosine"
+    micro_batch_size: int | None = None
 
     @classmethod
     def of_own(
@@ -50,6 +53,7 @@ class FitPlan:
             phase=phase.name,
             data=data,
             steps=phase.steps,
+            batch_size=phase.batch_size,
             learning_rate=learning_rate,
             seed=seed,
             checkpoint_every_steps=section.checkpoint_every_steps,
@@ -58,14 +62,29 @@ class FitPlan:
         )
 
     @classmethod
-    def of(cls, section: Training, phase: Phase, data: str, learning_rate: float, seed: int) -> "FitPlan":
+    def of(
+        cls,
+        section: Training,
+        phase: Phase,
+        data: str,
+        learning_rate: float,
+        seed: int,
+        micro_batch_size: int | None = None,
+    ) -> "FitPlan":
         """The plan of a recipe section that says how to train, for one of its phases."""
         return replace(
             cls.of_own(section, phase, data, learning_rate, seed, section.warmup_steps),
             ema_decay=section.ema_decay,
             gradient_clip=section.gradient_clip,
             decay=section.decay,
+            micro_batch_size=micro_batch_size,
         )
+
+    @property
+    def parts(self) -> list[slice]:
+        """The rows of a batch that go through the network together."""
+        size = self.micro_batch_size or self.batch_size
+        return [slice(start, min(start + size, self.batch_size)) for start in range(0, self.batch_size, size)]
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step: linear warm-up, then constant or a half cosine to zero."""
@@ -91,11 +110,13 @@ class CurvePoint(NamedTuple):
 class At:
     """Where a training stands when its loss is asked for: the step, and the average of the weights by name (fp32).
 
-    A loss is a function of the step alone, unless its target is the average (`torch.func.functional_call`).
+    A loss is a function of the step alone, unless its target is the average (`torch.func.functional_call`). It is the
+    mean over the ``rows`` of the step's batch: what is drawn is drawn for the whole batch, and then cut.
     """
 
     step: int
     average: Mapping[str, Tensor]
+    rows: slice
 
 
 Loss = Callable[[At], Tensor]
@@ -124,10 +145,9 @@ class Fit:
             group["lr"] = rate
         torch.manual_seed(self.plan.seed + self.step)  # dropout, where a network has any
         self.optimizer.zero_grad(set_to_none=True)
-        value = loss(At(self.step, self.ema))
-        value.backward()  # type: ignore[no-untyped-call]
+        value = self._backward(loss)
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.plan.gradient_clip)
-        self._recent.append(torch.stack([value.detach().float(), norm.detach().float()]))
+        self._recent.append(torch.stack([value, norm.detach().float()]))
         self._refuse_non_finite()
         self.optimizer.step()
         self._average()
@@ -136,6 +156,18 @@ class Fit:
             mean = torch.stack(self._recent).mean(0).tolist()
             self.curve.append(CurvePoint(self.step, mean[0], mean[1], rate))
             self._recent.clear()
+
+    def _backward(self, loss: Loss) -> Tensor:
+        """The loss of the step's batch, its gradient summed up over parts that each weigh as many samples as they are.
+
+        Only rounding depends on the parts, and dropout where a network has any.
+        """
+        values = []
+        for rows in self.plan.parts:
+            value = loss(At(self.step, self.ema, rows)) * ((rows.stop - rows.start) / self.plan.batch_size)
+            value.backward()
+            values.append(value.detach().float())
+        return torch.stack(values).sum()
 
     def _refuse_non_finite(self) -> None:
         """Stop before the optimizer spreads a NaN; on a GPU only before a log or a checkpoint (no sync per step)."""

@@ -66,15 +66,15 @@ def _train() -> float:
 
     from flows.run.sources import WEIGHTS
     from models.losses import reflow_loss
+    from models.pipelines.training import trainable
     from tasks.data.load import load_folder
-    from tasks.sections import Reflow
+    from tasks.sections import ReflowJob
     from tasks.stages import STAGES
     from tasks.train.fit import At, Fit, FitPlan
-    from tasks.train.reflow import trainable
 
     model = trainable(load_folder(WEIGHTS / "teacher"), "converted")
-    velocity, (phase,) = model.velocity(), STAGES["reflow"].extent(Reflow(), ()).phases
-    training = Fit(model.denoiser, FitPlan.of(Reflow(), phase, "none", 1e-4, 0))
+    velocity, (phase,) = model.velocity(), STAGES["reflow"].extent(ReflowJob(), ()).phases
+    training = Fit(model.denoiser, FitPlan.of(ReflowJob(), phase, "none", 1e-4, 0))
     noise, latent = torch.randn(2, BATCH, *model.latent_shape)
 
     def loss(at: At) -> Tensor:

@@ -20,7 +20,7 @@ from infra.artifact import Draft
 from infra.errors import UserError
 from infra.recipe import Section
 from tasks import stages
-from tasks.sections import Reflow
+from tasks.sections import ReflowJob
 from tasks.stage import StageResult, StageWork, Units
 from tasks.stages import Extent, Group, Stage, Unit
 
@@ -57,7 +57,7 @@ class Small(StageWork[Section]):
         return json.dumps([self.config.identity(), {role: source.digest for role, source in self.inputs.items()}])
 
 
-class SmallTraining(StageWork[Reflow]):
+class SmallTraining(StageWork[ReflowJob]):
     """A real training of a small network; the file `steps` tells which were begun, $SMALL_STAGE_S makes each last."""
 
     def make(self, group: Group) -> None:
@@ -77,11 +77,11 @@ class SmallTraining(StageWork[Reflow]):
             x = torch.randn(8, 4, generator=torch.Generator().manual_seed(at.step))
             return (module(x) - x.flip(1)).square().mean()
 
-        (phase,) = self.work.extent.phases
-        fit(module, loss, FitPlan.of(self.config, phase, "data", self.config.learning_rate, 0), self.work)
+        (phase,), (told,) = self.work.extent.phases, self.config.phases
+        fit(module, loss, FitPlan.of(self.config, phase, "data", told.learning_rate, 0), self.work)
         weights = self.out.workdir / "model.safetensors"
         save_file(module.state_dict(), weights)
-        self.out.commit_unit("model", {weights.name: weights}, rows=self.config.steps)
+        self.out.commit_unit("model", {weights.name: weights}, rows=phase.steps)
 
     def finish(self, units: Units) -> StageResult:
         """Nothing more."""

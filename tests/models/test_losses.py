@@ -16,14 +16,19 @@ from models.losses import (
     DISTANCES,
     MAX_WEIGHT,
     U_SHAPE,
+    Diffusion,
     SigmaDensity,
     distillation_loss,
     draw_sigma,
     epsilon_loss,
+    last_timestep,
     latent_distance,
     one_step,
     picture_distance,
+    pictured_huber,
+    pictured_reflow_loss,
     pseudo_huber,
+    rectified_diffusion_loss,
     reflow_loss,
     squared,
 )
@@ -178,3 +183,66 @@ def test_the_teachers_loss_mixes_by_the_table_and_is_zero_for_the_noise() -> Non
     alpha, s = ALPHAS_CUMPROD[timestep].float().sqrt(), (1 - ALPHAS_CUMPROD[timestep].float()).sqrt()
     path = interpolate(noise, latent, s / (alpha + s))
     torch.testing.assert_close(seen["x"], path * (alpha + s).view(-1, 1, 1, 1))
+
+
+def test_lpips_huber_is_zero_at_the_true_velocity_and_weighs_its_two_parts() -> None:
+    noise, latent, sigma = coupling()
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def pictures(one: Tensor, other: Tensor) -> Tensor:
+        seen.append((one, other))
+        return squared(one - other)
+
+    assert pictured_reflow_loss(true_velocity, noise, latent, TEXT, sigma, pictures) < 1e-9
+    torch.testing.assert_close(*seen[0])
+    off = pictured_reflow_loss(lambda x, s, c: true_velocity(x, s, c) + 0.5, noise, latent, TEXT, sigma, pictures)
+    # The velocity is .5 off, the end of the straight line to sigma = 0 therefore .5 sigma.
+    huber = pseudo_huber(torch.full_like(noise[:1], 0.5))
+    assert float(off) == pytest.approx(float(((1 - sigma) * huber + 0.25 * sigma**2).mean()), rel=1e-4)
+
+
+def test_lpips_huber_of_a_student_is_the_sum_of_both() -> None:
+    student, target = torch.randn(2, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = pictured_huber(latent_distance("l2"))(student, target)
+    torch.testing.assert_close(found, pseudo_huber(student - target) + squared(student - target))
+
+
+def diffusion_of(prediction: str, off: float = 0.0) -> Diffusion:
+    """The exact network of the coupling latent = MEAN + SPREAD noise on the variance preserving path, `off` aside."""
+    table = ALPHAS_CUMPROD.float()
+
+    def network(x: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        alpha_bar = table[timestep.long()].view(-1, 1, 1, 1)
+        alpha, s = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        noise = (x - alpha * MEAN) / (alpha * SPREAD + s)
+        return off + (noise if prediction == "epsilon" else alpha * noise - s * (MEAN + SPREAD * noise))
+
+    return Diffusion(network, table, prediction)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_rectified_diffusion_is_zero_for_the_network_that_knows_each_pairs_noise(
+    prediction: str, distance: str
+) -> None:
+    noise, latent, level = coupling()
+    assert rectified_diffusion_loss(diffusion_of(prediction), noise, latent, TEXT, level, distance) < 1e-6
+    off = rectified_diffusion_loss(diffusion_of(prediction, 0.5), noise, latent, TEXT, level, distance)
+    assert float(off) == pytest.approx(float(DISTANCES[distance](torch.full_like(noise, 0.5)).mean()), rel=1e-3)
+
+
+def test_a_level_is_a_part_of_the_table() -> None:
+    model = diffusion_of("epsilon")
+    assert model.timestep(torch.tensor([0.0, 0.0009, 0.5, 0.9999, 1.0])).tolist() == [0, 0, 500, 999, 999]
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_the_single_step_of_a_diffusion_model_starts_with_noise_at_its_last_timestep(prediction: str) -> None:
+    noise, _, _ = coupling()
+    model = diffusion_of(prediction)
+    alpha, s = (part[0, 0, 0, 0] for part in model.alpha_s(torch.tensor([999])))
+    # What the network takes for noise and data satisfies noise = alpha x0 + s epsilon.
+    epsilon = (noise - alpha * MEAN) / (alpha * SPREAD + s)
+    torch.testing.assert_close(
+        one_step(last_timestep(model), noise, TEXT), (noise - s * epsilon) / alpha, atol=1e-4, rtol=1e-4
+    )

@@ -46,13 +46,13 @@ RECIPE = load_recipe(
     [
         "world={train_images: 12, val_images: 8, captions_per_image: 2}",
         f"train_teacher={{autoencoder_steps: {STEPS}, autoencoder_batch_size: 2, steps: {STEPS}, batch_size: 2,"
-        " checkpoint_every_steps: 2}",
+        " warmup_steps: 2, checkpoint_every_steps: 2}",
         f"train_clip={{steps: {STEPS}, batch_size: 2, reader_steps: {STEPS}, reader_batch_size: 2,"
         " checkpoint_every_steps: 2}",
         "prompts={reflow_count: 8, distill_count: 8}",
         "pairs={steps: 2, guidance: 3.0, shard_size: 4, max_abs_latent: 1.0e+9}",  # the teacher is hardly trained
         "student_pairs={steps: 2, shard_size: 4, max_abs_latent: 1.0e+9}",
-        f"reflow={{steps: {STEPS}, batch_size: 2, warmup_steps: 2, checkpoint_every_steps: 2}}",
+        f"reflow={{phases: [{{steps: {STEPS}, batch_size: 2}}], warmup_steps: 2, checkpoint_every_steps: 2}}",
         *(
             f"{stage}={{phases: [{{loss: l2, steps: {STEPS}, batch_size: 2}},"
             f" {{loss: perceptual, steps: {STEPS}, batch_size: 2}}], warmup_steps: 2, checkpoint_every_steps: 2}}"

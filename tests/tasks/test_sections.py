@@ -84,7 +84,7 @@ def test_integers_given_for_floats_are_the_same() -> None:
 def test_a_job_is_its_section_and_what_else_shapes_the_output() -> None:
     job = PairsJob.of(Pairs(steps=3), "distill", Prompts(reflow_count=5, distill_count=7), "bf16")
     assert (job.steps, job.part, job.dtype, job.samples) == (3, "distill", "bf16", 7)
-    assert job.identity() == {**Pairs(steps=3).identity(), "part": "distill", "dtype": "bf16"}
+    assert job.identity() == {**Pairs(steps=3).identity(), "part": "distill", "round": 1, "dtype": "bf16"}
     prompts, coco = Prompts(source="coco", seed=5), Coco(path="/data", images="mine")
     assert PromptsJob.of(prompts, coco).identity() == {**prompts.identity(), "coco": coco.identity()}
     assert PromptsJob.of(prompts, coco).coco.path is None, "inputs are passed by digest"

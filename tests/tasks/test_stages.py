@@ -19,7 +19,8 @@ from tasks.sections import (
     EvaluateJob,
     PairsJob,
     PromptsJob,
-    Reflow,
+    ReflowJob,
+    ReflowPhase,
     ReportJob,
     TrainClip,
     TrainTeacher,
@@ -86,7 +87,8 @@ def test_of_pairs_whose_prompts_nobody_has_counted_there_are_none_yet() -> None:
 
 def test_a_training_is_one_group_counted_in_steps() -> None:
     phases = (DistillPhase(steps=30, batch_size=4), DistillPhase(loss="perceptual", steps=10, batch_size=2))
-    for found in (extent("distill", Distill(phases=phases)), extent("direct", Direct(phases=phases))):
+    for stage, kind in (("distill", Distill), ("direct", Direct)):
+        found = extent(stage, kind(phases=phases, warmup_steps=0))
         assert found.groups == ((Unit("model", 40),),) and found.ids == ["model"]
         assert (found.total, found.unit, found.pieces, found.piece) == (40, "steps", 40, "steps")
         assert found.phases == (Phase("phase-0-l2", 30, 4, "model"), Phase("phase-1-perceptual", 10, 2, "model"))
@@ -95,14 +97,17 @@ def test_a_training_is_one_group_counted_in_steps() -> None:
 
 
 def test_a_training_of_two_networks_commits_them_as_it_does() -> None:
-    teacher = extent("teacher", TrainTeacher(autoencoder_steps=3, steps=5))
+    teacher = extent("teacher", TrainTeacher(autoencoder_steps=3, steps=5, warmup_steps=0))
     assert teacher.groups == ((Unit("autoencoder", 3), Unit("model", 5)),)
     clip = extent("clip", TrainClip(steps=3, reader_steps=5))
     assert clip.groups == ((Unit("clip", 8),),) and [phase.steps for phase in clip.phases] == [3, 5]
 
 
 def test_samples_are_counted_step_by_step_through_the_phases() -> None:
-    found = extent("teacher", TrainTeacher(autoencoder_steps=3, autoencoder_batch_size=10, steps=5, batch_size=2))
+    found = extent(
+        "teacher",
+        TrainTeacher(autoencoder_steps=3, autoencoder_batch_size=10, steps=5, batch_size=2, warmup_steps=0),
+    )
     assert [found.samples_between(before, before + 1) for before in range(8)] == [10, 10, 10, 2, 2, 2, 2, 2]
     assert found.samples_between(2, 5) == 10 + 2 + 2 and found.samples_between(0, 8) == found.cost
     assert extent("world", World(val_images=9)).samples_between(2, 5) == 3, "what trains nothing counts pieces"
@@ -127,7 +132,7 @@ def test_what_has_one_unit_is_counted_by_its_pieces() -> None:
         "world": (World(train_images=2, val_images=3), "coco", 5, "images"),
         "prompts": (PromptsJob(reflow_count=3, distill_count=4), "prompts", 7, "prompts"),
         "report": (ReportJob(), "report", 2, "files"),
-        "reflow": (Reflow(steps=6), "model", 6, "steps"),
+        "reflow": (ReflowJob(phases=(ReflowPhase(steps=6),), warmup_steps=0), "model", 6, "steps"),
     }
     for name, (config, unit, pieces, piece) in one.items():
         found = extent(name, config)

@@ -8,7 +8,11 @@ from flows.algorithms.chain import Given
 from flows.recipes import chain_of, load_recipe, parse_recipe
 from infra.errors import UserError
 
-TRAINED = {"train_teacher": {"steps": 3}, "train_clip": {}, "train_judge": {"vision": "resnet"}}
+TRAINED = {
+    "train_teacher": {"steps": 3, "warmup_steps": 0},
+    "train_clip": {},
+    "train_judge": {"vision": "resnet"},
+}
 
 
 def test_they_are_the_chain() -> None:

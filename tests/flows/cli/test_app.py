@@ -178,7 +178,7 @@ def test_a_killed_command_line_takes_its_server_along(start: Start, tmp_path: Pa
 @pytest.mark.server
 def test_a_training_told_to_stop_loses_no_step(start: Start, cli: Cli, tmp_path: Path) -> None:
     steps, store = tmp_path / "steps", open_store(tmp_path / "store")
-    command = ("run", "tiny", "--until", "reflow-1", "--set", "reflow.steps=400")
+    command = ("run", "tiny", "--until", "reflow-1", "--set", "reflow.phases=[{steps: 400}]")
     rare = ("--set", "reflow.checkpoint_every_steps=1000")
     process = start(*command, *rare, SMALL_STAGE_TRAINS="reflow", SMALL_STAGE_S="0.02")
     _wait_for(lambda: steps.exists() and len(steps.read_text().split()) > 20)
@@ -203,7 +203,7 @@ def test_a_training_told_to_stop_loses_no_step(start: Start, cli: Cli, tmp_path:
 
 def _straight_through(folder: Path) -> str:
     """The name, which carries the hash, of what the same training makes when nothing stops it."""
-    config = load_recipe("tiny", ["reflow.steps=400", "reflow.checkpoint_every_steps=1000"]).reflow
+    config = load_recipe("tiny", ["reflow.phases=[{steps: 400}]", "reflow.checkpoint_every_steps=1000"]).reflow
     (folder / "whole").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder / "whole")

@@ -44,7 +44,9 @@ def test_a_recipe_is_its_name_and_defaults(tmp_path: Path) -> None:
 
 
 def test_it_survives_a_round_trip(tmp_path: Path) -> None:
-    recipe = load_recipe(written(tmp_path, "name: x\nevaluate: {steps: [1, 2]}\ndistill: {phases: [{steps: 3}]}"))
+    recipe = load_recipe(
+        written(tmp_path, "name: x\nevaluate: {steps: [1, 2]}\ndistill: {phases: [{steps: 3}], warmup_steps: 0}")
+    )
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
     assert recipe.evaluate.steps == (1, 2) and recipe.distill.phases[0].steps == 3
@@ -87,11 +89,11 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, expected: str) -> None:
 
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        load_recipe(written(tmp_path, "pairs: {stpes: 3}\nreflow: {steps: 0}"))
+        load_recipe(written(tmp_path, "pairs: {stpes: 3}\nreflow: {warmup_steps: -1}"))
     assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == [
         "name",
         "pairs.stpes",
-        "reflow.steps",
+        "reflow.warmup_steps",
     ]
 
 
@@ -124,7 +126,7 @@ def test_not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["1e-4", "1.0e-4", "0.0001", "1E-4"])
 def test_a_number_is_a_number_however_written(tmp_path: Path, text: str) -> None:
     # plain YAML 1.1 reads 1e-4 as text
-    assert load_recipe(written(tmp_path, f"name: x\nreflow: {{learning_rate: {text}}}")).reflow.learning_rate == 1e-4
+    assert load_recipe(written(tmp_path, f"name: x\npairs: {{max_abs_latent: {text}}}")).pairs.max_abs_latent == 1e-4
 
 
 def test_overrides(tmp_path: Path) -> None:
@@ -135,12 +137,12 @@ def test_overrides(tmp_path: Path) -> None:
             "pairs.steps=4",
             "pairs.guidance=1e1",
             "evaluate.steps=[1, 3]",
-            "train_teacher.steps=5",
+            "train_teacher.steps=505",
             "direct.enabled=false",
         ],
     )
     assert (recipe.pairs.steps, recipe.pairs.guidance, recipe.evaluate.steps) == (4, 10.0, (1, 3))
-    assert recipe.train_teacher is not None and recipe.train_teacher.steps == 5
+    assert recipe.train_teacher is not None and recipe.train_teacher.steps == 505
     assert not recipe.direct.enabled and recipe.student_pairs.solver == "euler"
 
 
@@ -159,7 +161,7 @@ def test_overrides(tmp_path: Path) -> None:
 )
 def test_a_bad_override_is_named(override: str, expected: str) -> None:
     with pytest.raises(UserError) as caught:
-        apply_overrides(Recipe(name="x"), ["reflow.steps=5", override])
+        apply_overrides(Recipe(name="x"), ["reflow.text_dropout=0.5", override])
     assert expected in str(caught.value)
 
 
@@ -194,15 +196,19 @@ def test_the_name_is_not_inherited(write: Write) -> None:
 
 
 def test_a_mistake_names_the_file_it_is_in(write: Write) -> None:
-    base = write("base.yaml", "name: base\npairs: {stpes: 3}\nreflow: {steps: 0}\ndistill: {phases: [{steps: 0}]}")
-    path = write("x.yaml", "name: x\nextends: base.yaml\npairs: {guidance: -1}\nreportt: {}\nreflow: {steps: -1}")
+    base = write(
+        "base.yaml", "name: base\npairs: {stpes: 3}\nreflow: {warmup_steps: -2}\ndistill: {phases: [{steps: 0}]}"
+    )
+    path = write(
+        "x.yaml", "name: x\nextends: base.yaml\npairs: {guidance: -1}\nreportt: {}\nreflow: {warmup_steps: -1}"
+    )
     with pytest.raises(UserError) as caught:
         load_recipe(path)
     assert {line.split(": ")[1]: line.split(": ")[0] for line in str(caught.value).splitlines()} == {
         "pairs.stpes": str(base),
         "distill.phases.0.steps": str(base),
         "pairs.guidance": str(path),
-        "reflow.steps": str(path),
+        "reflow.warmup_steps": str(path),
         "reportt": str(path),
     }
 

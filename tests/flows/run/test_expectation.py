@@ -14,7 +14,7 @@ from infra.environment import utc_now
 from infra.recipe import Section
 from infra.store import Store, open_store
 from tasks.evaluate.cells import cells
-from tasks.sections import Distill, DistillPhase, EvaluateJob, PairsJob, Reflow, TrainTeacher, World
+from tasks.sections import Distill, DistillPhase, EvaluateJob, PairsJob, ReflowJob, ReflowPhase, TrainTeacher, World
 from tasks.stages import STAGES, Extent
 
 
@@ -41,9 +41,13 @@ def test_time_goes_with_cost_and_room_with_volume(store: Store) -> None:
     assert found is not None and (found.seconds, found.bytes) == (15.0, 120)
 
 
+def _reflow(steps: int, batch_size: int) -> ReflowJob:
+    return ReflowJob(phases=(ReflowPhase(steps=steps, batch_size=batch_size),), warmup_steps=0)
+
+
 def test_a_model_is_as_large_however_long_it_is_trained(store: Store) -> None:
-    earlier = _made(store, "reflow", Reflow(steps=100, batch_size=8), seconds=10.0)
-    found = expected(_extent("reflow", Reflow(steps=300, batch_size=16)), earlier)
+    earlier = _made(store, "reflow", _reflow(steps=100, batch_size=8), seconds=10.0)
+    found = expected(_extent("reflow", _reflow(steps=300, batch_size=16)), earlier)
     assert found is not None and (found.seconds, found.bytes) == (60.0, 40)
 
 
@@ -85,7 +89,7 @@ def test_units_are_counted_that_are_expected_and_not_merged(store: Store) -> Non
 
 def test_steps_are_those_of_the_last_checkpoint_of_each_phase(store: Store) -> None:
     phases = (DistillPhase(steps=10, batch_size=4), DistillPhase(loss="perceptual", steps=5, batch_size=2))
-    work = _extent("distill", Distill(phases=phases))
+    work = _extent("distill", Distill(phases=phases, warmup_steps=0))
     with Draft(store, "distill", "0" * 64) as draft:
         _checkpoints(draft, "phase-0-l2/step-00000008.json", "phase-0-l2/step-00000010.json")
         assert done(draft, work) == 10
@@ -96,7 +100,7 @@ def test_steps_are_those_of_the_last_checkpoint_of_each_phase(store: Store) -> N
 
 
 def test_a_training_whose_model_is_there_is_done_whatever_its_checkpoints_say(store: Store) -> None:
-    work = _extent("teacher", TrainTeacher(autoencoder_steps=30, steps=100))
+    work = _extent("teacher", TrainTeacher(autoencoder_steps=30, steps=100, warmup_steps=0))
     with Draft(store, "teacher", "0" * 64) as draft:
         _commit(draft, "autoencoder")
         assert done(draft, work) == 30

@@ -68,7 +68,7 @@ def test_a_missing_stage_is_named_before_anything_runs(kitchen: Kitchen) -> None
 
 def test_a_left_out_stage_below_a_changed_one_is_found_in_its_turn(kitchen: Kitchen) -> None:
     kitchen.run()
-    changed = apply_overrides(RECIPE, ["reflow.steps=7"])
+    changed = apply_overrides(RECIPE, ["reflow.text_dropout=0.7"])
     choice, chain = {"only": ("reflow", "evaluate")}, chain_of(changed)
     require_inputs(chain, kitchen.store, select(chain, Choice(**choice)))
     with pytest.raises(UserError, match="stage evaluate needs distill, .*pairs-student|evaluate needs pairs-student"):

@@ -21,7 +21,7 @@ from flows.run.watch import Watch, watching
 from flows.server.connection import connected
 from infra.artifact import Artifact
 from infra.store import open_store
-from tasks.sections import Performance, Reflow, World
+from tasks.sections import Performance, ReflowJob, ReflowPhase, World
 from tasks.stages import STAGES, Stage
 from tests import ROOT
 from tests.flows import small_stages
@@ -96,7 +96,7 @@ def test_a_flow_run_told_to_stop_is_rescheduled_and_loses_no_step(
     monkeypatch.chdir(tmp_path)
     places = {"root": str(ROOT), "folder": str(tmp_path)}
     (tmp_path / "entry.py").write_text(_IN_ANOTHER_PROCESS.format(us=os.getpid(), **places))
-    config = Reflow(steps=400, checkpoint_every_steps=1000)
+    config = ReflowJob(phases=(ReflowPhase(steps=400),), checkpoint_every_steps=1000)
     parameters = {"config": config.model_dump(), "inputs": {}, "store": str(tmp_path / "store")}
     with connected(), get_client(sync_client=True) as client:
         deployment = RunnerDeployment.from_entrypoint(f"{tmp_path}/entry.py:reflow", name="one").apply()

@@ -7,7 +7,7 @@ import pytest
 
 from flows.run.watch import Watch, watch_of, watching
 from infra.recipe import Section
-from tasks.sections import Distill, DistillPhase, Reflow, TrainClip, TrainTeacher, World
+from tasks.sections import Distill, DistillPhase, ReflowJob, ReflowPhase, TrainClip, TrainTeacher, World
 from tasks.stages import STAGES, Extent
 from tests.flows.clock import Clock
 
@@ -37,13 +37,14 @@ def test_what_was_there_before_is_not_counted() -> None:
 
 
 def test_a_training_step_is_a_batch_of_samples() -> None:
-    told = _watch(Reflow(batch_size=8), (1, 100, "steps"), (2, 110, "steps"), (3, 120, "steps")).measured()
+    config = ReflowJob(phases=(ReflowPhase(batch_size=8),))
+    told = _watch(config, (1, 100, "steps"), (2, 110, "steps"), (3, 120, "steps")).measured()
     assert (told["units"], told["samples_per_second"]) == (20, 80.0)
 
 
 def test_time_between_two_phases_is_no_work() -> None:
     reports = (1, 0, "steps"), (3, 10, "steps"), (50, 10, "steps"), (51, 15, "steps")
-    watch = _watch(Distill(phases=PHASES), *reports)
+    watch = _watch(Distill(phases=PHASES, warmup_steps=0), *reports)
     assert (watch.units, watch.samples, watch.working_s) == (15, 50, 3.0)
 
 
@@ -53,7 +54,7 @@ def test_nothing_done_is_no_rate() -> None:
     assert (told["units"], told["samples_per_second"]) == (0, None)
 
 
-@pytest.mark.parametrize("config", [Reflow(), Distill(phases=PHASES), TrainTeacher(), TrainClip()])
+@pytest.mark.parametrize("config", [ReflowJob(), Distill(phases=PHASES, warmup_steps=0), TrainTeacher(), TrainClip()])
 def test_samples_add_up_over_the_phases(config: Section) -> None:
     work = _extent(config)
     cuts = [0, 1, work.total // 2, work.total - 1, work.total]
@@ -62,7 +63,7 @@ def test_samples_add_up_over_the_phases(config: Section) -> None:
 
 
 def test_samples_of_two_phases() -> None:
-    work = _extent(Distill(phases=PHASES))
+    work = _extent(Distill(phases=PHASES, warmup_steps=0))
     assert [work.samples_between(*cut) for cut in ((0, 10), (9, 11), (10, 15), (0, 15))] == [40, 6, 10, 50]
 
 

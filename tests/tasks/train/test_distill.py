@@ -21,13 +21,15 @@ from infra.store.local import LocalStore
 from models.losses import LatentDistance, one_step, pseudo_huber, squared
 from models.pipelines.opening import open_pipeline
 from models.pipelines.text_to_image import TextToImage
+from models.pipelines.training import trainable
+from models.stacked_unet import StackedUNet
 from tasks.progress import Progress, silent
 from tasks.sections import Direct, Distill, DistillPhase, Perceptual
 from tasks.stage import Work, run_stage, stage_fingerprint
 from tasks.stages import STAGES
 from tasks.train.distill import Distillation
-from tasks.train.reflow import trainable
 from tests.tasks.conftest import PERF, Killed, killed_after
+from tests.tasks.train.test_reflow import apart
 
 L2 = DistillPhase(loss="l2", steps=6, batch_size=4, learning_rate=1e-3)
 PERCEPTUAL = DistillPhase(loss="perceptual", steps=4, batch_size=4, learning_rate=1e-3)
@@ -51,10 +53,12 @@ def error_of(model: TextToImage, pairs: Artifact) -> float:
         return float(squared(one_step(model.velocity(), noise, model.encode(prompts)) - latent).mean())
 
 
-def test_a_student_gets_nearer_to_its_pairs(inputs: dict[str, Source], store: Store) -> None:
+@pytest.mark.parametrize("architecture", ["same", "stacked"])
+def test_a_student_gets_nearer_to_its_pairs(architecture: str, inputs: dict[str, Source], store: Store) -> None:
     pairs = inputs["pairs"]
     assert isinstance(pairs, Artifact)
-    config = TWO_PHASES.model_copy(update={"phases": (L2.model_copy(update={"steps": 15, "batch_size": 20}),)})
+    phases = (L2.model_copy(update={"steps": 15, "batch_size": 20}),)
+    config = TWO_PHASES.model_copy(update={"phases": phases, "architecture": architecture})
     student = open_pipeline(distilled(config, inputs, store).folder("model"))
     assert student.parameterization == "raw"
     assert error_of(student, pairs) < 0.5 * error_of(open_pipeline(inputs["teacher"].folder()), pairs)
@@ -184,6 +188,61 @@ def test_lpips_without_its_trunk_is_named(inputs: dict[str, Source], store: Stor
         distilled(config(None), inputs, store)
     with pytest.raises(UserError, match=r"perceptual\.trunk_weights: .*none\.pth: no such file"):
         distilled(config(str(tmp_path / "none.pth")), inputs, store)
+
+
+@pytest.mark.parametrize("told", [4, 7])
+def test_a_stacked_student_is_trained_saved_and_resumed(told: int, inputs: dict[str, Source], tmp_path: Path) -> None:
+    config = TWO_PHASES.model_copy(update={"architecture": "stacked"})
+    whole = distilled(config, inputs, LocalStore(tmp_path / "whole"))
+    student = open_pipeline(whole.folder("model"))
+    assert isinstance(student.denoiser, StackedUNet) and student.parameterization == "raw"
+    store = LocalStore(tmp_path / "stopped")
+    with pytest.raises(Killed):
+        distilled(config, inputs, store, killed_after(told))
+    assert distilled(config, inputs, store).digest == whole.digest
+
+
+def test_a_diffusion_model_is_distilled_at_its_last_timestep(
+    teacher: Folder, pairs: Artifact, clip: Folder, store: Store
+) -> None:
+    phase = DistillPhase(steps=20, batch_size=20, learning_rate=1e-4)
+    config = Distill(parameterization="epsilon", phases=(phase,), warmup_steps=2, ema_decay=0.9)
+    made = distilled(config, {"teacher": teacher, "pairs": pairs, "clip": clip}, store)
+    noise, latent, prompts = PairDataset(pairs).batch(np.arange(20))
+    before, after = (
+        float(squared(open_pipeline(folder).sample(noise, prompts, 1, 1.0, "ddim") - latent).mean())
+        for folder in (teacher.path, made.folder("model"))
+    )
+    assert after < 0.5 * before
+
+
+def test_what_cannot_be_stacked_or_stay_a_diffusion_model_is_named(inputs: dict[str, Source], store: Store) -> None:
+    with pytest.raises(UserError, match='distill: parameterization "epsilon": the model is a raw flow'):
+        distilled(TWO_PHASES.model_copy(update={"parameterization": "epsilon"}), inputs, store)
+    stacked = TWO_PHASES.model_copy(update={"architecture": "stacked", "phases": (L2,)})
+    student = distilled(stacked, inputs, store)
+    with pytest.raises(UserError, match='distill: architecture "stacked": the network is a StackedUNet'):
+        distilled(stacked, {**inputs, "teacher": student}, store)
+
+
+def test_micro_batches_change_nothing_but_rounding(inputs: dict[str, Source], tmp_path: Path) -> None:
+    made = [
+        run_stage(
+            STAGES["distill"], TWO_PHASES, inputs, LocalStore(tmp_path / str(size)),
+            PERF.model_copy(update={"micro_batch_size": size}), silent,
+        )
+        for size in (None, 3)
+    ]  # fmt: skip
+    start, whole, parts = (weights(one.folder("model"))["unet"] for one in (inputs["teacher"], *made))
+    assert apart(whole, parts, start) < 1e-3
+
+
+def test_lpips_huber_is_the_sum_of_both(inputs: dict[str, Source], store: Store) -> None:
+    model, _, latent, _ = student_and_target(inputs)
+    student = latent + 0.5 * torch.randn_like(latent)
+    both = PERCEPTUAL.model_copy(update={"loss": "lpips_huber"})
+    found, pictures = (distance_of(phase, model, inputs, store)(student, latent) for phase in (both, PERCEPTUAL))
+    torch.testing.assert_close(found, pictures + pseudo_huber(student - latent))
 
 
 def test_pairs_in_a_plain_folder_are_refused(inputs: dict[str, Source], store: Store, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ FINGERPRINT = fingerprint("stage", 1, {}, {})
 
 def plan(**changes: object) -> FitPlan:
     fields: dict[str, object] = {
-        "phase": "train", "steps": STEPS, "learning_rate": 0.02, "warmup_steps": 5, "ema_decay": 0.9,
+        "phase": "train", "steps": STEPS, "batch_size": 8, "learning_rate": 0.02, "warmup_steps": 5, "ema_decay": 0.9,
         "gradient_clip": 1.0,
         "checkpoint_every_steps": 10, "checkpoint_every_minutes": 1e6, "decay": "cosine", "seed": 7, "data": "d" * 64,
     }  # fmt: skip
@@ -52,8 +52,8 @@ def regression(module: nn.Module) -> Loss:
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
 
     def loss(at: At) -> Tensor:
-        rows = x[batch_ids(3, at.step, 8, len(x))]
-        noise = Draws("noise", at.step).normal(len(rows), 1)
+        rows = x[batch_ids(3, at.step, 8, len(x))][at.rows]
+        noise = Draws("noise", at.step).normal(8, 1)[at.rows]
         return (module(rows) - rows.sum(1, keepdim=True) - 0.1 * noise).square().mean()
 
     return loss
@@ -285,10 +285,11 @@ def test_a_plan_is_what_the_recipe_says_of_the_phase() -> None:
     told = Training(warmup_steps=3, ema_decay=0.5, gradient_clip=2.0, decay="constant", checkpoint_every_steps=7)
     every = {"checkpoint_every_steps": 7, "checkpoint_every_minutes": 30.0}
     expected = plan(
-        phase="phase-1-l2", steps=11, learning_rate=0.1, warmup_steps=3, ema_decay=0.5, gradient_clip=2.0,
+        phase="phase-1-l2", steps=11, batch_size=4, learning_rate=0.1, warmup_steps=3, ema_decay=0.5, gradient_clip=2.0,
         decay="constant", data="d", seed=5, **every,
     )  # fmt: skip
     assert FitPlan.of(told, phase, "d", 0.1, 5) == expected
+    assert FitPlan.of(told, phase, "d", 0.1, 5, 2) == replace(expected, micro_batch_size=2)
     own = replace(expected, ema_decay=0.999, gradient_clip=1.0, decay="cosine", warmup_steps=2)
     assert FitPlan.of_own(told, phase, "d", 0.1, 5, 2) == own
 
@@ -406,3 +407,32 @@ def test_frozen_parameters_are_left_alone(store: Store) -> None:
     with draft(store) as out:
         fit(module, regression(module), plan(), working(out))
     assert state(module[0]) == before  # type: ignore[index]
+
+
+@pytest.mark.parametrize("micro", [1, 3, 4, 8, 100])
+def test_a_batch_in_parts_is_the_same_training_but_for_rounding(micro: int) -> None:
+    ends = []
+    for size in (None, micro):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+        x = torch.randn(40, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+        def loss(at: At, module: nn.Module = module, x: Tensor = x) -> Tensor:
+            rows = x[batch_ids(3, at.step, 8, len(x))][at.rows]
+            return (module(rows) - rows.sum(1, keepdim=True)).square().mean()
+
+        training = Fit(module, plan(micro_batch_size=size))
+        for _ in range(STEPS):
+            training.train(loss)
+        ends.append((torch.cat([p.detach().flatten() for p in module.parameters()]), training.curve))
+    (whole, curve), (parts, of_parts) = ends
+    torch.testing.assert_close(parts, whole, atol=1e-9, rtol=1e-9)
+    for one, other in zip(curve, of_parts, strict=True):
+        assert other == pytest.approx(one, rel=1e-5)  # the curve is kept in fp32
+
+
+def test_the_parts_of_a_batch_are_its_rows_each_once() -> None:
+    assert plan(batch_size=64, micro_batch_size=None).parts == [slice(0, 64)]
+    assert plan(batch_size=64, micro_batch_size=64).parts == [slice(0, 64)]
+    assert plan(batch_size=64, micro_batch_size=100).parts == [slice(0, 64)]
+    assert plan(batch_size=10, micro_batch_size=4).parts == [slice(0, 4), slice(4, 8), slice(8, 10)]
