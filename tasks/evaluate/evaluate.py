@@ -19,7 +19,9 @@ from infra.artifact import Source
 from infra.artifact.manifest import UnitRecord
 from infra.errors import UserError
 from models.clip import Clip, load_clip
-from models.metrics import Features, Moments, inception_features
+from models.judges.frechet import Moments
+from models.judges.inception import Inception
+from models.judges.pixels import Features
 from models.mini.reader import load_reader
 from models.pipelines.text_to_image import TextToImage
 from models.resizing import Resize
@@ -253,12 +255,12 @@ def _judges(config: EvaluateJob, inputs: Mapping[str, Source]) -> Judges:
     try:
         clip = load_clip(architecture, config.clip.weights)
         features = _features(config, mini, clip)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise UserError(f"evaluate: {error}") from error
     return Judges(features, clip, config.clip.prompt_prefix, load_reader(mini) if mini else None)
 
 
 def _features(config: EvaluateJob, mini: Path | None, clip: Clip) -> Features | None:
     if config.features == "inception":
-        return inception_features(Path(config.inception_weights or ""))
+        return Inception(Path(config.inception_weights or ""))
     return None if config.clip.architecture == "mini" else load_clip(str(mini), None).image_features

@@ -1,0 +1,40 @@
+"""open_clip's names are known without importing it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import open_clip
+import pytest
+
+from models.judges.clip_names import architectures, check_architecture, picture_size
+from tests import ROOT
+
+
+def test_they_are_open_clips_own() -> None:
+    assert {*architectures()} == {*open_clip.list_models()}
+
+
+def test_an_unknown_name_is_told_with_those_near_it() -> None:
+    check_architecture("ViT-g-14")
+    with pytest.raises(ValueError, match=r"'vit-g14': open_clip has no such one; nearest: ViT-g-14"):
+        check_architecture("vit-g14")
+    with pytest.raises(ValueError, match="nearest: none"):
+        check_architecture("???")
+
+
+@pytest.mark.parametrize(("name", "size"), [("ViT-g-14", 224), ("ViT-L-14-336", 336), ("RN50x64", 448)])
+def test_the_size_of_the_pictures(name: str, size: int) -> None:
+    assert picture_size(name) == size
+
+
+def test_no_torch_is_needed() -> None:
+    code = """
+import sys
+from models.judges.clip_names import check_architecture
+from models.judges.weights import tensor_names
+check_architecture("ViT-g-14")
+assert not {"torch", "open_clip", "numpy"} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
