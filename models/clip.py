@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.judges.clip_names import check_architecture
+from models.judges.clip_names import check_architecture, check_tag
 from models.judges.pixels import accelerator, as_pictures, fitted, full_precision, normalised, through
 from models.mini.tokenizer import open_clip_tokenizer
 
@@ -108,10 +108,8 @@ def published(architecture: str, tag: str | None) -> dict[str, Any]:
     Without a tag it is what all of the architecture's tags say; nothing for one without published weights. Raises
     ValueError for an unknown tag, and without one where they differ.
     """
+    check_tag(architecture, tag)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if tag is not None and tag not in tags:
-        known = ", ".join(tags) or "none"
-        raise ValueError(f"clip tag {tag!r}: {architecture} has no such published weights; open_clip knows {known}")
     told = {name: _told(architecture, name) for name in (tags if tag is None else [tag])}
     if not told:
         return {}

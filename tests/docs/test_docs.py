@@ -28,6 +28,7 @@ from infra.artifact.manifest import Manifest
 from infra.errors import UserError
 from infra.store import open_store
 from models.pipelines.text_to_image import TextToImage
+from models.resizing import Resize
 from tasks.evaluate.measured import Measured
 from tasks.evaluate.protocol import protocol
 from tasks.sections import Coco, EvaluateJob
@@ -89,7 +90,7 @@ def test_every_protocol_field_is_told(tmp_path: Path) -> None:
     captions = tmp_path / "captions.json"
     captions.write_text("{}")
     teacher = cast(TextToImage, SimpleNamespace(dtype="float32", decoder="AutoencoderKL", pixels_per_side=32))
-    found = protocol(EvaluateJob(coco=Coco()), {"clip": Folder.open(captions)}, captions, teacher)
+    found = protocol(EvaluateJob(coco=Coco()), {"clip": Folder.open(captions)}, captions, teacher, Resize(32))
     told = {*re.findall(r"`([\w.]+)`", (DOCS / "metrics.md").read_text(encoding="utf-8"))}
     assert {*_dotted(found)} <= told | {"versions"}
 
