@@ -6,7 +6,6 @@ import ast
 import difflib
 import functools
 import importlib.util
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,10 +71,3 @@ def check_tag(name: str, tag: str | None) -> None:
         raise ValueError(
             f"clip tag {tag!r}: {name} has no such published weights; open_clip knows {', '.join(known) or 'none'}"
         )
-
-
-def picture_size(name: str) -> int | tuple[int, int]:
-    """Pixels per side that an architecture takes, or (height, width). Raises ValueError for an unknown name."""
-    check_architecture(name)
-    size = json.loads(architectures()[name].read_text(encoding="utf-8"))["vision_cfg"].get("image_size", 224)
-    return tuple(size) if isinstance(size, list) else int(size)

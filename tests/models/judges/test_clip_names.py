@@ -8,7 +8,7 @@ import sys
 import open_clip
 import pytest
 
-from models.judges.clip_names import architectures, check_architecture, check_tag, picture_size, tags
+from models.judges.clip_names import architectures, check_architecture, check_tag, tags
 from tests import ROOT
 
 
@@ -45,16 +45,10 @@ def test_an_unknown_name_is_told_with_those_near_it() -> None:
         check_architecture("???")
 
 
-@pytest.mark.parametrize(("name", "size"), [("ViT-g-14", 224), ("ViT-L-14-336", 336), ("RN50x64", 448)])
-def test_the_size_of_the_pictures(name: str, size: int) -> None:
-    assert picture_size(name) == size
-
-
 def test_no_torch_is_needed() -> None:
     code = """
 import sys
 from models.judges.clip_names import check_architecture
-from models.judges.weights import tensor_names
 check_architecture("ViT-g-14")
 assert not {"torch", "open_clip", "numpy"} & sys.modules.keys()
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import open_clip
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +10,6 @@ from torch.nn import functional as F
 
 from models.clip import published
 from models.judges import cmmd as module
-from models.judges.clip_names import check_architecture, picture_size
 from models.judges.cmmd import ARCHITECTURE, TAG, cmmd, mean_kernel
 
 
@@ -48,8 +48,7 @@ def test_the_length_of_a_feature_does_not_matter() -> None:
 
 
 def test_the_published_embedding_is_known_to_open_clip() -> None:
-    check_architecture(ARCHITECTURE)
-    assert picture_size(ARCHITECTURE) == 336
+    assert open_clip.get_model_config(ARCHITECTURE)["vision_cfg"]["image_size"] == 336
     assert published(ARCHITECTURE, TAG)["quick_gelu"]
 
 
