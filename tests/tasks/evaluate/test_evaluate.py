@@ -203,3 +203,14 @@ def test_all_pictures_are_judged_at_the_protocols_size(
     assert load_file(resized.fetch("contact.safetensors"))["teacher-2"].shape[2:] == (20, 20)
     for name in ("frechet_distance_coco", "clip_score"):
         assert records(resized)["teacher", 2][name] != records(evaluation)["teacher", 2][name]
+
+
+def test_models_of_another_size_are_measured_by_the_small_judges(
+    coco: Artifact, large_flow: Folder, clip: Folder, store: LocalStore
+) -> None:
+    roles = dict.fromkeys(("teacher", "rectified", "student"), large_flow)
+    job = JOB.model_copy(update={"steps": (1,), "teacher_steps": 1, "teacher_solver": "euler"})
+    measured = run({"coco": coco, "clip": clip, **roles}, store, job)
+    assert metrics(measured)["protocol"]["size"] == 64
+    for record in records(measured).values():
+        assert record["clip_score"] is not None and record["attribute_accuracy"] is not None
