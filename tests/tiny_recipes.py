@@ -1,7 +1,7 @@
 """Tiny copies of the bundled recipes: their fields but for paths and sizes; files in the official formats.
 
-The networks are of the real classes with random weights. What a copy may change is named here, and the test asserts that
-nothing else is.
+The networks are of the real classes with random weights. What a copy may change is named here, and the test asserts
+that nothing else is.
 """
 
 from __future__ import annotations

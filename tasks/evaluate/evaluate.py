@@ -18,12 +18,15 @@ from infra.artifact import Source
 from infra.artifact.manifest import UnitRecord
 from infra.errors import UserError
 from models.clip import Clip, load_clip
-from models.metrics import Features, inception_features
+from models.judges.inception import Inception
+from models.judges.pixels import Features, pictures_at
 from models.mini.reader import load_reader
 from models.pipelines.text_to_image import TextToImage
+from models.resizing import Resize
 from models.solvers import straightness
-from tasks.data.coco import Caption, read_captions, read_image
+from tasks.data.coco import Caption, read_captions
 from tasks.data.load import load_model
+from tasks.data.picture_batches import picture_batches
 from tasks.evaluate.cells import (
     SPEED,
     Cell,
@@ -138,6 +141,12 @@ class Evaluation(StageWork[EvaluateJob]):
         """The networks that look at the pictures. Raises UserError for weights that are not there."""
         return _judges(self.config, self.inputs)
 
+    @cached_property
+    def resize(self) -> Resize:
+        """How real and generated pictures come to the size that they are judged at."""
+        told = self.config.pictures
+        return Resize(told.size or self.first.pixels_per_side, told.filter, told.antialias)
+
     def prompts(self, pictures: range) -> list[str]:
         """The captions of pictures."""
         return [caption.text for caption in self.captions[pictures.start : pictures.stop]]
@@ -150,16 +159,15 @@ class Evaluation(StageWork[EvaluateJob]):
             prompts = self.prompts(batch)
             noise = sample_noise(seeds_of(self.config.seed, batch), model.latent_shape)
             latent = model.sample(noise, prompts, cell.steps, cell.guidance, cell.solver)
-            sampled.add(self.judges, model.decode(latent), latent, prompts)
+            sampled.add(self.judges, pictures_at(model.decode(latent), self.resize), latent, prompts)
             self.work.advance(len(batch))
         return sampled
 
     def _real_pictures(self, pictures: range) -> Made:
         """Features of the real pictures, cut and resized like the generated ones."""
-        features, size, batch = list[Tensor](), self.first.pixels_per_side, self.work.performance.sample_batch_size
-        names = [caption.file_name for caption in self.captions[pictures.start : pictures.stop]]
-        for start in range(0, len(names), batch):
-            read = torch.stack([read_image(self.images / name, size) for name in names[start : start + batch]])
+        features, batch = list[Tensor](), self.work.performance.sample_batch_size
+        paths = [self.images / caption.file_name for caption in self.captions[pictures.start : pictures.stop]]
+        for read in picture_batches(paths, self.resize, batch):
             features.append(self.judges.look(read)[0].float().cpu())
             self.work.advance(len(read))
         return {"features": torch.cat(features)}
@@ -266,7 +274,7 @@ class Evaluation(StageWork[EvaluateJob]):
         folder = self.out.workdir
         metrics = Metrics(
             schema_version=2,
-            protocol=protocol(self.config, self.inputs, self.annotations, len(self.captions), self.first),
+            protocol=protocol(self.config, self.inputs, self.annotations, len(self.captions), self.first, self.resize),
             records=tuple(records),
         )
         (folder / "metrics.json").write_text(metrics.model_dump_json(indent=2) + "\n")
@@ -297,14 +305,14 @@ def _judges(config: EvaluateJob, inputs: Mapping[str, Source]) -> Judges:
     mini = inputs["judge"].folder("clip") if "judge" in inputs else None
     architecture = str(mini) if config.clip.architecture == "mini" else config.clip.architecture
     try:
-        clip = load_clip(architecture, config.clip.weights)
+        clip = load_clip(architecture, config.clip.weights, config.clip.tag)
         features = _features(config, mini, clip)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise UserError(f"evaluate: {error}") from error
     return Judges(features, clip, config.clip.prompt_prefix, load_reader(mini) if mini else None)
 
 
 def _features(config: EvaluateJob, mini: Path | None, clip: Clip) -> Features | None:
     if config.features == "inception":
-        return inception_features(Path(config.inception_weights or ""))
+        return Inception(Path(config.inception_weights or ""), config.inception_resize)
     return None if config.clip.architecture == "mini" else load_clip(str(mini), None).image_features

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from infra.artifact import Source
 from infra.artifact.fingerprint import sha256_file
 from models.pipelines.text_to_image import TextToImage
+from models.resizing import Resize
 from tasks.evaluate.bootstrap import FEW_REPLICATES, REPLICATES, TWO_SIDED_95, WIDE
 from tasks.evaluate.cells import LATENCY_ROUNDS
 from tasks.evaluate.independence import trained_with
@@ -19,7 +20,12 @@ from tasks.sections import EvaluateJob
 
 
 def protocol(
-    config: EvaluateJob, inputs: Mapping[str, Source], annotations: Path, captions: int, teacher: TextToImage
+    config: EvaluateJob,
+    inputs: Mapping[str, Source],
+    annotations: Path,
+    captions: int,
+    teacher: TextToImage,
+    resize: Resize,
 ) -> dict[str, JsonValue]:
     """What stands beside every number (method, section 5); ``captions`` are the pictures that have one."""
     count, has_reference = config.num_images, config.reference != "none"
@@ -28,14 +34,15 @@ def protocol(
         "captions": {
             "file": annotations.name,
             "sha256": sha256_file(annotations),
-            "rule": "lowest annotation id per image",
+            "rule": "lowest annotation id with words per image",
             "pictures": captions,
         },
         "num_images": count,
         "evaluated": own,
         "seeds": f"per image: sha256 of '{config.seed}/evaluate/<index>', numpy's Philox",
         "reference": f"teacher, {config.teacher_steps} steps, {others}, other seeds" if has_reference else None,
-        "reference_coco": f"own pictures of {own}; PIL Lanczos, centre crop on the long edge",
+        "reference_coco": f"own pictures of {own}; upright, transparency on white, centre crop on the long edge; "
+        f"{resize}",
         "floor": f"teacher: {own} against the reference; real: own pictures of {others} against reference_coco"
         if has_reference
         else None,
@@ -49,11 +56,14 @@ def protocol(
         "autoencoder": teacher.decoder,
         "pictures": "uint8, never JPEG",
         "safety_checker": "off",
-        "size": teacher.pixels_per_side,
+        "size": resize.size,
+        "generated": f"{teacher.pixels_per_side} px; {resize}",
         "features": config.features,
+        "features_resize": config.inception_resize if config.features == "inception" else "PIL, the network's own",
         "features_digest": _digest(inputs, config.features == "mini", config.inception_weights),
         "clip": {
             "architecture": config.clip.architecture,
+            "tag": config.clip.tag,
             "prompt_prefix": config.clip.prompt_prefix,
             "scale": "cosine x 1",
             "digest": _digest(inputs, config.clip.architecture == "mini", config.clip.weights),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.metrics import Gaussian, Moments
+from models.judges.frechet import Gaussian, Moments
 from tasks.evaluate.bootstrap import FEW_REPLICATES, REPLICATES, WIDE, half_width, resamples
 from tasks.evaluate.metrics import METRICS, Metric
 
