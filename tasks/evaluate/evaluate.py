@@ -25,6 +25,7 @@ from models.pipelines.text_to_image import TextToImage
 from models.solvers import straightness
 from tasks.data.coco import Caption, read_captions, read_image
 from tasks.data.load import load_model
+from tasks.data.world import is_miniature
 from tasks.evaluate.cells import Cell, cells, guidance_of, shard_id, shards, simulated, straightness_id
 from tasks.evaluate.measure import CONTACT_PICTURES, Sampled, seeds_of, speed
 from tasks.evaluate.measured import Measured, Metrics
@@ -110,7 +111,7 @@ class Evaluation(StageWork[EvaluateJob]):
     @cached_property
     def judges(self) -> Judges:
         """The networks that look at the pictures. Raises UserError for weights that are not there."""
-        return _judges(self.config, self.inputs)
+        return _judges(self.config, self.inputs, is_miniature(self.annotations))
 
     def prompts(self, pictures: range) -> list[str]:
         """The captions of pictures; there may be more pictures than captions."""
@@ -246,7 +247,7 @@ def _without(names: Collection[str], path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in file.keys() if name not in names}
 
 
-def _judges(config: EvaluateJob, inputs: Mapping[str, Source]) -> Judges:
+def _judges(config: EvaluateJob, inputs: Mapping[str, Source], miniature: bool) -> Judges:
     mini = inputs["clip"].folder("clip") if "clip" in inputs else None
     architecture = str(mini) if config.clip.architecture == "mini" else config.clip.architecture
     try:
@@ -254,7 +255,7 @@ def _judges(config: EvaluateJob, inputs: Mapping[str, Source]) -> Judges:
         features = _features(config, mini, clip)
     except FileNotFoundError as error:
         raise UserError(f"evaluate: {error}") from error
-    return Judges(features, clip, config.clip.prompt_prefix, load_reader(mini) if mini else None)
+    return Judges(features, clip, config.clip.prompt_prefix, load_reader(mini) if mini and miniature else None)
 
 
 def _features(config: EvaluateJob, mini: Path | None, clip: Clip) -> Features | None:

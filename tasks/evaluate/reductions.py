@@ -53,7 +53,7 @@ def _ratio(reduced: Reduced, metric: Metric) -> float | None:
     if column is None:
         return None
     above, below = column.sum(0).tolist()
-    return float(above / below)
+    return float(above / below) if below else None
 
 
 def _frechet(reduced: Reduced, metric: Metric) -> float | None:

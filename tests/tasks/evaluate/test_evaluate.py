@@ -186,6 +186,22 @@ def test_more_pictures_than_captions_start_the_captions_again(inputs: dict[str, 
     assert prompts[12:] == prompts[:2]  # the data set has 12
 
 
+@pytest.mark.parametrize("caption", ["the digit seven", "a red letter on a white background"])
+def test_other_captions_have_no_attribute_accuracy(
+    inputs: dict[str, Source], store: Store, tmp_path: Path, caption: str
+) -> None:
+    told = json.loads((inputs["coco"].folder("coco") / "annotations" / "captions_val2017.json").read_text())
+    others = tmp_path / "digits"
+    (others / "annotations").mkdir(parents=True)
+    (others / "val2017").symlink_to(inputs["coco"].folder("coco") / "val2017")
+    told["annotations"] = [{**one, "caption": caption} for one in told["annotations"]]
+    (others / "annotations" / "captions_val2017.json").write_text(json.dumps(told))
+    job = JOB.model_copy(update={"steps": (1,), "teacher_steps": 1})
+    made = run({**inputs, "coco": Folder.open(others, "coco")}, store, job)
+    assert {record["attribute_accuracy"] for record in metrics(made)["records"]} == {None}
+    assert all(record["clip_score"] is not None for record in metrics(made)["records"])
+
+
 def test_missing_weights_are_named(inputs: dict[str, Source], store: Store, tmp_path: Path) -> None:
     clip = Clip(architecture="ViT-B-32", weights=str(tmp_path / "none.pt"))
     with pytest.raises(UserError, match=r"clip\.weights: .*none\.pt: no such file"):

@@ -77,6 +77,11 @@ def test_what_was_not_kept_does_not_apply() -> None:
     }  # fmt: skip
 
 
+def test_captions_that_tell_no_attribute_have_no_accuracy() -> None:
+    shards = [shard | {"hits": torch.zeros_like(shard["hits"])} for shard in cut(4, *ALL)]
+    assert numbers(Reduced(shards, reference(), {}))["attribute_accuracy"] is None
+
+
 def test_pictures_are_at_no_distance_from_themselves() -> None:
     shards = cut(4, *ALL)
     references = {"reference": moments_of(shards), "coco": moments_of(cut(3))}
