@@ -37,3 +37,21 @@ def test_a_caption_set_of_ones_own() -> None:
 def test_pictures_come_from_somewhere(algorithm: str) -> None:
     with pytest.raises(UserError, match="here: recipe: without `world` the evaluation needs `coco.path`"):
         parse_recipe({"name": "test", "algorithm": algorithm, "world": None}, "here")
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"coco": {"path": "/data/coco"}},
+            r"`coco\.path` \(/data/coco\) has no effect beside `world`: set `world` to null",
+        ),
+        (
+            {"train_teacher": {}, "teacher": {"path": "/models/sd"}},
+            r"`teacher\.path` \(/models/sd\) has no effect beside `train_teacher`: set `train_teacher` to null",
+        ),
+    ],
+)
+def test_a_path_that_nothing_is_read_from_is_refused(sections: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_recipe({"name": "test", **sections}, "here")
