@@ -253,7 +253,10 @@ def test_a_standing_server_takes_the_records_of_later_runs(start: Start, cli: Cl
         (["plan", "other.yaml"], "other.yaml: algorithm: found 'instaflw', expected one of instaflow, miniature. Did"),
         (["generate", "a large red circle"], "recipe mini has no distill here. Run it first"),
         (["generate", "a ring", "--model", "2-rf", "--recipe", "two.yaml"], "recipe two has no reflow-2 here"),
-        (["generate", "a ring", "--model", "studnet"], "--model studnet: there is no such model. Expected teacher, 2-rf"),
+        (
+            ["generate", "a ring", "--model", "studnet"],
+            "--model studnet: there is no such model. Expected teacher, 2-rf",
+        ),
         (["plan", "tiny", "--set", "prompts={source: text, path: gone.txt}"], "prompts.path: gone.txt: no such file"),
         (["plan", "tiny", "--set", "pairs.steps=4", "--set", "pairs.steps=5"], "--set pairs.steps=4: contradicted by"),
         (["plan", "deep.yaml"], "deep.yaml: nested too deeply"),
