@@ -22,10 +22,12 @@ from models.clip import Clip, load_clip
 from models.metrics import Features, Moments, inception_features
 from models.mini.reader import load_reader
 from models.pipelines.text_to_image import TextToImage
+from models.resizing import Resize
 from models.solvers import straightness
-from tasks.data.coco import Caption, read_captions, read_image
+from tasks.data.coco import Caption, read_captions
 from tasks.data.load import load_model
 from tasks.data.world import is_miniature
+from tasks.data.picture_batches import picture_batches
 from tasks.evaluate.cells import Cell, cells, guidance_of, shard_id, shards, simulated, straightness_id
 from tasks.evaluate.measure import CONTACT_PICTURES, Sampled, seeds_of, speed
 from tasks.evaluate.measured import Measured, Metrics
@@ -142,9 +144,8 @@ class Evaluation(StageWork[EvaluateJob]):
     def _real_pictures(self, pictures: range) -> Made:
         """Moments of the real pictures, cut and resized like the generated ones."""
         moments, size, batch = Moments(), self.first.pixels_per_side, self.work.performance.sample_batch_size
-        names = [caption.file_name for caption in self._real(pictures)]
-        for start in range(0, len(names), batch):
-            read = torch.stack([read_image(self.images / name, size) for name in names[start : start + batch]])
+        paths = [self.images / caption.file_name for caption in self._real(pictures)]
+        for read in picture_batches(paths, Resize(size), batch):
             moments.update(self.judges.look(read)[0])
             self.work.advance(len(read))
         return moments.to_tensors(), {}

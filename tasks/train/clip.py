@@ -13,7 +13,8 @@ from models.mini.clip import build_clip, clip_loss, save_clip
 from models.mini.reader import AttributeReader, load_reader, read_attributes, reader_loss, save_reader
 from models.mini.scene import ATTRIBUTES
 from models.mini.tokenizer import Merges, learn_merges, open_clip_tokenizer, write_open_clip_merges
-from tasks.data.coco import read_captions, read_image
+from tasks.data.coco import read_captions
+from tasks.data.picture_batches import read_image
 from tasks.order import batch_ids, derive_seed, generator
 from tasks.sections import TrainClip
 from tasks.stage import StageResult, StageWork, Units, Work

@@ -24,7 +24,7 @@ from models.mini.teacher import (
 )
 from models.mini.tokenizer import learn_merges, transformers_tokenizer
 from models.pipelines.stable_diffusion import save_pipeline
-from tasks.data.coco import read_image
+from tasks.data.picture_batches import read_image
 from tasks.order import batch_ids, derive_seed, generator
 from tasks.sections import TrainTeacher
 from tasks.stage import StageResult, StageWork, Units, Work
