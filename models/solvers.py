@@ -1,45 +1,110 @@
-"""ODE solvers from noise to latent: Euler for velocity fields, diffusers' schedulers for diffusion teachers."""
+"""ODE solvers from noise to latent: for velocity fields, and diffusers' schedulers for diffusion teachers."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 from torch import Tensor
 
 from models.condition import Condition
-from models.velocity import Network, Velocity
+from models.velocity import TIMESTEPS, Network, Velocity
+
+TABLE = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "prediction_type",
+    "rescale_betas_zero_snr",
+)
+"""The fields of a scheduler's config that say what a network was trained on; the others are a solver's."""
+
+
+def _dpm(order: int) -> tuple[Any, dict[str, Any]]:
+    options = {"algorithm_type": "dpmsolver++", "solver_order": order, "final_sigmas_type": "zero"}
+    return DPMSolverMultistepScheduler, options
+
 
 DIFFUSION_SOLVERS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "dpmsolver++": (
-        DPMSolverMultistepScheduler,
-        {"algorithm_type": "dpmsolver++", "solver_order": 2, "final_sigmas_type": "zero"},
-    ),
+    "dpmsolver++": _dpm(2),
+    "dpmsolver++1": _dpm(1),
+    "dpmsolver++3": _dpm(3),
+    "unipc": (UniPCMultistepScheduler, {"solver_order": 2, "final_sigmas_type": "zero"}),
     "ddim": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": True}),
     "euler": (EulerDiscreteScheduler, {}),
+    "heun": (HeunDiscreteScheduler, {}),
 }
 
 
 def sigma_grid(steps: int) -> list[float]:
-    """1, 1 - 1/N, ..., 1/N, 0: plain floats, since indexing a tensor on a GPU waits for it at every step."""
-    return [1 - i / steps for i in range(steps + 1)]
+    """1, 1 - 1/N, ..., 1/N, 0, each rounded up to a thousandth: the times that stock schedulers can tell a network.
+
+    Plain floats, since indexing a tensor on a GPU waits for it at every step.
+    """
+    return [-(-TIMESTEPS * (steps - i) // steps) / TIMESTEPS for i in range(steps + 1)]
 
 
 @torch.no_grad()
-def euler(velocity: Velocity, noise: Tensor, condition: Condition, steps: int) -> Tensor:
-    """Integrate dx = v dsigma from sigma = 1 to 0 in equal steps; exact for straight paths at constant speed."""
-    x, grid = noise, sigma_grid(steps)
-    for sigma, following in zip(grid, grid[1:], strict=False):
+def euler(velocity: Velocity, noise: Tensor, condition: Condition, sigmas: Sequence[float]) -> Tensor:
+    """Integrate dx = v dsigma along ``sigmas``, from 1 to 0; exact for straight paths at constant speed."""
+    x = noise
+    for sigma, following in zip(sigmas, sigmas[1:], strict=False):
         x = x + (following - sigma) * velocity(x, x.new_full((len(x),), sigma), condition)
     return x
+
+
+@torch.no_grad()
+def heun(velocity: Velocity, noise: Tensor, condition: Condition, sigmas: Sequence[float]) -> Tensor:
+    """The trapezoidal rule with an Euler predictor, of second order in 2N - 1 calls: the last step is Euler's."""
+    x = noise
+    for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+        step = following - sigma
+        v = velocity(x, x.new_full((len(x),), sigma), condition)
+        if following > 0:
+            v = (v + velocity(x + step * v, x.new_full((len(x),), following), condition)) / 2
+        x = x + step * v
+    return x
+
+
+@torch.no_grad()
+def unipc(velocity: Velocity, noise: Tensor, condition: Condition, sigmas: Sequence[float]) -> Tensor:
+    """UniPC of order 2 (Zhao et al. 2023) for flows, in N calls."""
+    scheduler = UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, solver_order=2, final_sigmas_type="zero"
+    )
+    scheduler.set_timesteps(sigmas=np.asarray(sigmas[:-1]))
+    scheduler.set_begin_index(0)
+    x = noise
+    for sigma, t in zip(sigmas, scheduler.timesteps, strict=False):
+        x = scheduler.step(velocity(x, x.new_full((len(x),), sigma), condition), t, x).prev_sample
+    return x
+
+
+FlowSolver = Callable[[Velocity, Tensor, Condition, Sequence[float]], Tensor]
+
+FLOW_SOLVERS: dict[str, FlowSolver] = {"euler": euler, "heun": heun, "unipc": unipc}
 
 
 @torch.no_grad()
 def diffusion_ode(
     network: Network, scheduler_config: dict[str, Any], noise: Tensor, condition: Condition, steps: int, solver: str
 ) -> Tensor:
-    """Solve a diffusion model's probability-flow ODE with one of ``DIFFUSION_SOLVERS``; latents like ``noise``."""
+    """Solve a diffusion model's probability-flow ODE with one of ``DIFFUSION_SOLVERS``; latents like ``noise``.
+
+    Of the model's scheduler nothing but its noise table and prediction is taken; the grid ends where the table does.
+    """
     scheduler_class, options = DIFFUSION_SOLVERS[solver]
-    scheduler = scheduler_class.from_config(scheduler_config, timestep_spacing="trailing", **options)
+    table = {name: scheduler_config[name] for name in TABLE if name in scheduler_config}
+    scheduler = scheduler_class.from_config(table, timestep_spacing="trailing", **options)
     scheduler.set_timesteps(steps)
     x = noise * scheduler.init_noise_sigma
     for t in scheduler.timesteps:

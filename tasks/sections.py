@@ -19,7 +19,8 @@ Guidance = Annotated[float, Field(ge=0)]
 Dtype = Literal["fp32", "bf16", "fp16"]
 Precision = Literal["fp32", "bf16"]
 Decay = Literal["constant", "cosine"]
-Solver = Literal["dpmsolver++", "ddim", "euler"]
+Solver = Literal["dpmsolver++", "dpmsolver++1", "dpmsolver++3", "unipc", "ddim", "euler", "heun"]
+"""dpmsolver++ and unipc are of order 2."""
 Part = Literal["reflow", "distill"]
 
 UNSHIFTED: dict[str, JsonValue] = {"shifted": False}
@@ -214,7 +215,7 @@ class Pairs(Section):
 class StudentPairs(Pairs):
     """How the 2-RF makes the pairs to distill from."""
 
-    solver: Solver = Field(default="euler", description="the ODE solver; a flow is simulated by Euler")
+    solver: Solver = Field(default="euler", description="the ODE solver; a flow takes euler, heun or unipc")
     guidance: Guidance = Field(default=1.5, description="guidance scale of the 2-RF; its sweet spot is 1.5 to 2")
     seed: Seed = Field(default=1, description="seed from which every sample's own seed follows")
 

@@ -155,7 +155,8 @@ def _pairs(config: PairsJob, roles: Collection[str]) -> Extent:
     groups = tuple(
         (Unit(shard_name(number), min(size, samples - number * size)),) for number in range(math.ceil(samples / size))
     )
-    forwards = config.steps * (2 if config.guidance != 1 else 1)
+    calls = 2 * config.steps - 1 if config.solver == "heun" else config.steps
+    forwards = calls * (2 if config.guidance != 1 else 1)
     return Extent(groups, samples * forwards, samples, "shards", "pairs", merged=("index", "quarantine"))
 
 
@@ -214,7 +215,7 @@ _TABLE = (
           _clip, {"world": "coco"}, "clip"),
     Stage("prompts", 1, PromptsJob, "tasks.data.prompts:SamplePrompts", "Sample the prompts of both parts",
           _prompts, {"coco": "coco"}),
-    Stage("pairs", 1, PairsJob, "tasks.data.pairs:SolvePairs", "Solve noise to latent, one pair per prompt",
+    Stage("pairs", 2, PairsJob, "tasks.data.pairs:SolvePairs", "Solve noise to latent, one pair per prompt",
           _pairs, {"teacher": "model", "prompts": "artifact"}),
     Stage("reflow", 1, Reflow, "tasks.train.reflow:ReflowTraining", "Straighten the flow: one round",
           _reflow, _TRAIN, "model", Curve("Reflow", "2-rf")),

@@ -26,8 +26,8 @@ from models.resizing import Resize
 from models.solvers import straightness
 from tasks.data.coco import Caption, read_captions
 from tasks.data.load import load_model
-from tasks.data.world import is_miniature
 from tasks.data.picture_batches import picture_batches
+from tasks.data.world import is_miniature
 from tasks.evaluate.cells import Cell, cells, guidance_of, shard_id, shards, simulated, straightness_id
 from tasks.evaluate.measure import CONTACT_PICTURES, Sampled, seeds_of, speed
 from tasks.evaluate.measured import Measured, Metrics

@@ -23,7 +23,7 @@ from models.mini.teacher import (
     build_unet,
 )
 from models.mini.tokenizer import learn_merges, transformers_tokenizer
-from models.pipelines.stable_diffusion import save_pipeline
+from models.pipelines.text_to_image import save_pipeline
 from tasks.data.picture_batches import read_image
 from tasks.order import batch_ids, derive_seed, generator
 from tasks.sections import TrainTeacher

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.condition import Condition
 from models.losses import draw_sigma, reflow_loss
-from models.solvers import euler, straightness
+from models.solvers import euler, sigma_grid, straightness
 from models.velocity import Velocity
 
 CENTRES = torch.tensor([[2.0, 0.0], [-1.0, 1.7], [-1.0, -1.7]])
@@ -69,7 +69,7 @@ def reflowed() -> Reflowed:
     torch.manual_seed(0)
     rng = torch.Generator().manual_seed(0)
     noise = draw_noise(rng)
-    latent = euler(first_flow, noise, TEXT, 100)
+    latent = euler(first_flow, noise, TEXT, sigma_grid(100))
     field, batch, steps = Field(), 256, 1500
     optimizer = torch.optim.Adam(field.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -84,12 +84,12 @@ def reflowed() -> Reflowed:
 
 def test_the_exact_first_flow_reaches_the_data(reflowed: Reflowed) -> None:
     floor = energy_distance(reflowed.data, reflowed.resampled)
-    assert energy_distance(euler(first_flow, reflowed.noise, TEXT, 100), reflowed.data) < 4 * floor
+    assert energy_distance(euler(first_flow, reflowed.noise, TEXT, sigma_grid(100)), reflowed.data) < 4 * floor
 
 
 def test_one_reflow_keeps_the_marginals(reflowed: Reflowed) -> None:
     floor = energy_distance(reflowed.data, reflowed.resampled)
-    made = euler(reflowed.velocity, reflowed.noise, TEXT, 50)
+    made = euler(reflowed.velocity, reflowed.noise, TEXT, sigma_grid(50))
     assert energy_distance(made, reflowed.data) < 4 * floor
     assert energy_distance(reflowed.noise, reflowed.data) > 100 * floor  # what the bound is worth
 
@@ -103,6 +103,7 @@ def test_one_reflow_straightens_the_paths(reflowed: Reflowed) -> None:
 
 def test_one_reflow_makes_one_step_good(reflowed: Reflowed) -> None:
     before, after = (
-        energy_distance(euler(v, reflowed.noise, TEXT, 1), reflowed.data) for v in (first_flow, reflowed.velocity)
+        energy_distance(euler(v, reflowed.noise, TEXT, sigma_grid(1)), reflowed.data)
+        for v in (first_flow, reflowed.velocity)
     )
     assert after < before / 20

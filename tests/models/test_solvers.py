@@ -30,15 +30,16 @@ def in_time(speed: float) -> Velocity:
 
 
 @given(st.integers(1, 200))
-def test_the_grid_goes_from_1_to_0_in_equal_steps(steps: int) -> None:
+def test_the_grid_goes_from_1_to_0_in_equal_steps_but_for_a_thousandth(steps: int) -> None:
     grid = sigma_grid(steps)
     assert (grid[0], grid[-1], len(grid)) == (1, 0, steps + 1)
-    assert [a - b for a, b in zip(grid, grid[1:], strict=False)] == pytest.approx([1 / steps] * steps)
+    assert all(-1e-12 < sigma - (1 - i / steps) < 1e-3 for i, sigma in enumerate(grid))
+    assert all((1000 * sigma) == round(1000 * sigma) for sigma in grid), "a timestep that no stock scheduler can tell"
 
 
 @given(st.floats(-5, 5), st.integers(1, 60))
 def test_euler_is_exact_for_a_constant_velocity(speed: float, steps: int) -> None:
-    torch.testing.assert_close(euler(constant(speed), NOISE, TEXT, steps), NOISE - speed)
+    torch.testing.assert_close(euler(constant(speed), NOISE, TEXT, sigma_grid(steps)), NOISE - speed)
 
 
 def test_euler_calls_the_field_with_one_sigma_per_sample_at_the_beginning_of_each_step() -> None:
@@ -48,7 +49,7 @@ def test_euler_calls_the_field_with_one_sigma_per_sample_at_the_beginning_of_eac
         seen.append(sigma)
         return x
 
-    euler(velocity, NOISE, TEXT, 4)
+    euler(velocity, NOISE, TEXT, sigma_grid(4))
     assert [sigma.tolist() for sigma in seen] == [[at, at] for at in (1.0, 0.75, 0.5, 0.25)]
 
 
@@ -57,7 +58,7 @@ def test_euler_converges_to_the_linear_flow_at_first_order() -> None:
         return 0.8 * x + 0.3
 
     exact = (NOISE + 0.375) * math.exp(-0.8) - 0.375
-    errors = [float((euler(velocity, NOISE, TEXT, n) - exact).abs().max()) for n in (50, 100, 200)]
+    errors = [float((euler(velocity, NOISE, TEXT, sigma_grid(n)) - exact).abs().max()) for n in (50, 100, 200)]
     orders = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
     assert orders == pytest.approx([1, 1], abs=0.02)
 
@@ -107,9 +108,11 @@ def test_the_straightness_of_a_straight_path_at_changing_speed_is_the_variance_o
     values, path = straightness(in_time(speed), NOISE, TEXT, steps)
     # sigma takes the values 1/N ... N/N; their variance is (N^2 - 1) / (12 N^2)
     expected = speed**2 * (steps**2 - 1) / (12 * steps**2)
-    torch.testing.assert_close(values, torch.full((2,), expected, dtype=torch.float64))
+    torch.testing.assert_close(
+        values, torch.full((2,), expected, dtype=torch.float64), atol=2e-3 * speed**2, rtol=0
+    )  # the grid is rounded to thousandths
     assert len(path) == steps + 1 and torch.equal(path[0], NOISE)
-    torch.testing.assert_close(path[-1], euler(in_time(speed), NOISE, TEXT, steps))
+    torch.testing.assert_close(path[-1], euler(in_time(speed), NOISE, TEXT, sigma_grid(steps)))
 
 
 def test_straightness_is_per_element_and_per_sample() -> None:

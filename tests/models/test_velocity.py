@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.condition import Condition
 from models.losses import reflow_loss
-from models.solvers import euler
+from models.solvers import euler, sigma_grid
 from models.velocity import NoiseTable, Prediction, Velocity, alpha_s, converted, guided, interpolate, raw
 from tests.models.known import ALPHAS_CUMPROD, TABLE, TEXT, exact_velocity, gaussian, points
 
@@ -167,7 +167,7 @@ def trained(loss: Callable[[Velocity, Tensor, Tensor, Tensor], Tensor]) -> tuple
 
 def test_a_field_trained_by_the_reflow_loss_carries_noise_to_data() -> None:
     velocity, noise, latent = trained(lambda v, n, x, s: reflow_loss(v, n, x, TEXT, s, "l2"))
-    assert (euler(velocity, noise, TEXT, 50) - latent).abs().max() < 0.05
+    assert (euler(velocity, noise, TEXT, sigma_grid(50)) - latent).abs().max() < 0.05
 
 
 @pytest.mark.parametrize(
@@ -181,4 +181,4 @@ def test_a_field_trained_the_wrong_way_round_does_not(
     wrong: Callable[[Velocity, Tensor, Tensor, Tensor], Tensor],
 ) -> None:
     velocity, noise, latent = trained(wrong)
-    assert (euler(velocity, noise, TEXT, 50) - latent).abs().max() > 0.5
+    assert (euler(velocity, noise, TEXT, sigma_grid(50)) - latent).abs().max() > 0.5

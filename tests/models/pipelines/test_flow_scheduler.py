@@ -40,7 +40,7 @@ def test_its_steps_are_eulers(steps: int) -> None:
     x = noise(2)
     for t in scheduler.timesteps:
         x = scheduler.step(velocity(x, torch.full((2,), float(t) / 1000), TEXT), t, x).prev_sample
-    torch.testing.assert_close(x, euler(velocity, noise(2), TEXT, steps), atol=1e-3, rtol=0)
+    torch.testing.assert_close(x, euler(velocity, noise(2), TEXT, sigma_grid(steps)), atol=1e-3, rtol=0)
 
 
 @pytest.fixture(scope="module")

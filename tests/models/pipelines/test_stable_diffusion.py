@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from infra.artifact.fingerprint import tree_files
+from models.pipelines.folder import LAYOUTS, MARKER
 from models.pipelines.opening import open_pipeline
-from models.pipelines.stable_diffusion import COMPONENTS, MARKER
 from models.pipelines.text_to_image import TextToImage
 from tests.models.pipelines.folders import copy, edit
 from tests.models.untrained import LATENT, captions, noise
+
+LAYOUT = LAYOUTS["StableDiffusionPipeline"]
 
 
 def test_a_folder_says_what_its_network_predicts(teacher: TextToImage, flow: TextToImage) -> None:
@@ -53,7 +55,7 @@ def sampled(model: TextToImage, steps: int = 3) -> Tensor:
     return model.sample(noise(2), captions(2), steps, 1.5, solver)
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("component", [*LAYOUT.networks, *LAYOUT.others])
 def test_a_missing_component_is_named(component: str, teacher_folder: Path, tmp_path: Path) -> None:
     folder = copy(teacher_folder, tmp_path)
     shutil.rmtree(folder / component)
@@ -72,7 +74,7 @@ def test_a_missing_file_of_a_component_is_named(file: str, teacher_folder: Path,
 def test_latents_that_do_not_fit_are_named_with_both_numbers(teacher_folder: Path, tmp_path: Path) -> None:
     folder = copy(teacher_folder, tmp_path)
     edit(folder / "vae" / "config.json", lambda config: config.update(latent_channels=16))
-    with pytest.raises(ValueError, match=r"latents of 4 channels \(unet.* makes 16 \(vae"):
+    with pytest.raises(ValueError, match=r"channels of a latent: 4 \(unet.* against 16 \(vae"):
         open_pipeline(folder)
 
 

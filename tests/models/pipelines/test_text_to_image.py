@@ -9,23 +9,26 @@ import torch
 
 from models.pipelines.opening import open_pipeline
 from models.pipelines.text_to_image import TextToImage
+from models.solvers import DIFFUSION_SOLVERS, FLOW_SOLVERS
 from models.velocity import converted
 from tests.models.untrained import LATENT, captions, noise
 
 
 def test_an_unknown_solver_is_named_with_those_that_fit(teacher: TextToImage, flow: TextToImage) -> None:
-    for solver in ("dpmsolver++", "ddim", "euler"):
+    for solver in DIFFUSION_SOLVERS:
         teacher.check_solver(solver)
-    flow.check_solver("euler")
-    with pytest.raises(ValueError, match=r"solver 'ddim': a raw model is solved with one of euler"):
+    for solver in FLOW_SOLVERS:
+        flow.check_solver(solver)
+    with pytest.raises(ValueError, match=r"solver 'ddim': a raw model is solved with one of euler, heun, unipc"):
         flow.check_solver("ddim")
-    with pytest.raises(ValueError, match=r"solver 'heun': .*dpmsolver\+\+, ddim, euler"):
-        teacher.check_solver("heun")
+    with pytest.raises(ValueError, match=r"solver 'rk4': .*dpmsolver\+\+, .*ddim, euler"):
+        teacher.check_solver("rk4")
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 @pytest.mark.parametrize(
-    ("name", "solver"), [("teacher", "dpmsolver++"), ("teacher", "ddim"), ("teacher", "euler"), ("flow", "euler")]
+    ("name", "solver"),
+    [*(("teacher", solver) for solver in DIFFUSION_SOLVERS), *(("flow", solver) for solver in FLOW_SOLVERS)],
 )
 def test_a_sample_does_not_depend_on_its_batch(
     name: str, solver: str, guidance: float, request: pytest.FixtureRequest

@@ -47,5 +47,5 @@ def test_components_that_do_not_fit_are_named_with_both_numbers(flow: Folder, tm
     folder = Path(shutil.copytree(flow.path, tmp_path / "other"))
     config = json.loads((folder / "vae" / "config.json").read_text())
     (folder / "vae" / "config.json").write_text(json.dumps({**config, "latent_channels": 16}))
-    with pytest.raises(UserError, match=r"^model: .*the U-Net takes latents of 4 channels .* makes 16 .*must be equal"):
+    with pytest.raises(UserError, match=r"^model: .*channels of a latent: 4 .* against 16 .*must be equal"):
         load_folder(folder)

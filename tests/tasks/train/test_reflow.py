@@ -15,7 +15,7 @@ from infra.store.local import LocalStore
 from models.losses import squared
 from models.pipelines.opening import open_pipeline
 from models.pipelines.text_to_image import TextToImage
-from models.solvers import euler
+from models.solvers import euler, sigma_grid
 from tasks.progress import Progress, silent
 from tasks.sections import Reflow
 from tasks.stage import run_stage
@@ -64,7 +64,7 @@ def test_a_reflow_gets_nearer_to_its_pairs(flow: Folder, student_pairs: Artifact
     noise, latent, prompts = data.batch(np.arange(len(data)))
 
     def error(model: TextToImage) -> float:
-        found = euler(model.velocity(), noise, model.encode(prompts), 2)
+        found = euler(model.velocity(), noise, model.encode(prompts), sigma_grid(2))
         return float(squared(found - latent).mean())
 
     before, after = (error(open_pipeline(folder)) for folder in models)

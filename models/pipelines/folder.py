@@ -1,0 +1,213 @@
+"""What a diffusers folder says of itself, read from its JSON files and file names alone: no torch, no weights.
+
+Which family it is of, whether its parts are there and fit, and what its network predicts. What would be solved
+otherwise than the folder says, or is not known, is refused by the field's name.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from models.pipelines.scheduler_config import check_scheduler
+
+Parameterization = Literal["diffusion", "raw", "converted"]
+"""What the network's output means: a diffusion teacher's epsilon / v, a velocity, or an epsilon read as a velocity."""
+
+SOLVERS = {
+    "diffusion": ("dpmsolver++", "dpmsolver++1", "dpmsolver++3", "unipc", "ddim", "euler", "heun"),
+    "raw": ("euler", "heun", "unipc"),
+    "converted": ("euler", "heun", "unipc"),
+}
+"""The solvers of models/solvers.py by what they solve."""
+
+MARKER = "flow.json"
+
+
+class Equal(NamedTuple):
+    """Fields that must agree: the sum of ``parts`` is ``whole``; each is written "component.field"."""
+
+    whole: str
+    parts: tuple[str, ...]
+    what: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a family's folder consists of.
+
+    ``networks`` are the components with weights and ``others`` those without; ``side`` is the field with the side of a
+    latent; ``only`` are the values that a field may have, since the family does nothing for any other.
+    """
+
+    networks: tuple[str, ...]
+    others: tuple[str, ...]
+    side: str
+    equal: tuple[Equal, ...]
+    only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+_LATENTS = Equal("unet.in_channels", ("vae.latent_channels",), "channels of a latent")
+
+LAYOUTS: dict[str, Layout] = {
+    "StableDiffusionPipeline": Layout(
+        networks=("unet", "vae", "text_encoder"),
+        others=("tokenizer", "scheduler"),
+        side="unet.sample_size",
+        equal=(
+            _LATENTS,
+            Equal("unet.out_channels", ("vae.latent_channels",), "channels of a latent"),
+            Equal("unet.cross_attention_dim", ("text_encoder.hidden_size",), "width of the text"),
+        ),
+        only={
+            "unet.addition_embed_type": (None,),
+            "unet.class_embed_type": (None,),
+            "unet.encoder_hid_dim": (None,),
+            "unet.num_class_embeds": (None,),
+            "unet.time_cond_proj_dim": (None,),
+        },
+    ),
+}
+"""By ``_class_name`` in model_index.json."""
+
+
+class Described(NamedTuple):
+    """What a folder holds: its family, what its network predicts, and the variant its weights are all there is of."""
+
+    pipeline_class: str
+    parameterization: Parameterization
+    variant: str | None
+
+
+def check_folder(folder: Path) -> Described:
+    """What a folder holds, or why it cannot be used.
+
+    Raises FileNotFoundError naming a file that is missing, ValueError naming file, field, value and what to do.
+    """
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise FileNotFoundError(
+            f"{folder}: no model_index.json; expected a folder that diffusers' save_pretrained wrote"
+        )
+    name = read_config(index).get("_class_name")
+    if name not in LAYOUTS:
+        raise ValueError(f"{index}: _class_name is {name!r}; expected one of {', '.join(LAYOUTS)}")
+    layout = LAYOUTS[name]
+    _check_parts(folder, layout)
+    variant = _variant(folder, layout)
+    _check_numbers(folder, layout)
+    return Described(name, _parameterization(folder), variant)
+
+
+def check_solver(parameterization: Parameterization, solver: str) -> None:
+    """Raise ValueError when a model of this kind has no such solver."""
+    known = SOLVERS[parameterization]
+    if solver not in known:
+        raise ValueError(f"solver {solver!r}: a {parameterization} model is solved with one of {', '.join(known)}")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON file of a folder. Raises FileNotFoundError, ValueError for what is no JSON object."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected one as save_pretrained writes it")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}); copy or download the file again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}; expected a JSON object of fields")
+    return content
+
+
+def _check_parts(folder: Path, layout: Layout) -> None:
+    components = (*layout.networks, *layout.others)
+    missing = [name for name in components if not (folder / name).is_dir()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder}: {', '.join(missing)} missing; expected model_index.json and the folders"
+            f" {', '.join(components)} as written by save_pretrained"
+        )
+
+
+def _variant(folder: Path, layout: Layout) -> str | None:
+    """The variant to load: none where every network has plain weights. Raises where a network has none to load."""
+    variants = {variant for name in layout.networks for variant in _only_variants(folder / name)}
+    if len(variants) > 1:
+        raise ValueError(
+            f"{folder}: its weights are of different variants ({', '.join(sorted(variants))}); expected one, or none"
+        )
+    return next(iter(variants), None)
+
+
+def _only_variants(part: Path) -> set[str]:
+    """The variants of a network without plain weights: NAME.VARIANT.safetensors, or NAME.VARIANT-00001-of-00002."""
+    marks = {path.stem.partition("-")[0].partition(".")[2] for path in part.glob("*.safetensors")}
+    if marks:
+        return set() if "" in marks else {min(marks)}
+    pickles = sorted(path.name for kind in ("*.bin", "*.ckpt", "*.pt") for path in part.glob(kind))
+    if pickles:
+        raise ValueError(
+            f"{part}: its weights are a pickle ({pickles[0]}), which may run any code when it is opened; expected"
+            " .safetensors. Download that version of the model, or convert it where you trust it: load it with"
+            " diffusers and call save_pretrained(FOLDER)"
+        )
+    raise FileNotFoundError(
+        f"{part}: no weights; expected a .safetensors file (model or diffusion_pytorch_model) beside config.json"
+    )
+
+
+def _check_numbers(folder: Path, layout: Layout) -> None:
+    configs = {name: read_config(folder / name / "config.json") for name in layout.networks}
+
+    def value(name: str) -> Any:
+        part, _, key = name.partition(".")
+        return configs[part].get(key)
+
+    for whole, parts, what in layout.equal:
+        if value(whole) != sum(_number(folder, part, value(part)) for part in parts):
+            told = " + ".join(f"{value(part)} ({_at(part)})" for part in parts)
+            raise ValueError(f"{folder}: {what}: {value(whole)} ({_at(whole)}) against {told}; they must be equal")
+    for name, allowed in layout.only.items():
+        if value(name) not in allowed:
+            expected = " or ".join(json.dumps(one) for one in allowed)
+            raise ValueError(_told(folder, name, value(name), f"{expected}; the family knows nothing else"))
+    _check_side(folder, layout.side, value(layout.side))
+
+
+def _check_side(folder: Path, name: str, side: Any) -> None:
+    """A number, or two equal ones."""
+    sides = side if isinstance(side, list) else [side]
+    if not all(type(one) is int and one > 0 for one in sides) or len(set(sides)) != 1:
+        expected = "the side of a square latent, e.g. 64 for pictures of 512 pixels; write it into the file"
+        raise ValueError(_told(folder, name, side, expected))
+
+
+def _number(folder: Path, name: str, value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(_told(folder, name, value, "a whole number"))
+    return value
+
+
+def _at(name: str) -> str:
+    part, _, key = name.partition(".")
+    return f"{part}/config.json: {key}"
+
+
+def _told(folder: Path, name: str, value: Any, expected: str) -> str:
+    part, _, key = name.partition(".")
+    return f"{folder / part / 'config.json'}: {key} is {json.dumps(value)}; expected {expected}"
+
+
+def _parameterization(folder: Path) -> Parameterization:
+    """The one place that decides: a marker file of ours, else the scheduler's config."""
+    path = folder / "scheduler" / "scheduler_config.json"
+    predicts = check_scheduler(path, read_config(path))
+    marker = folder / MARKER
+    if not marker.is_file():
+        return predicts
+    told = read_config(marker)
+    if told != {"parameterization": "converted"} or predicts != "diffusion":
+        expected = '{"parameterization": "converted"} beside a diffusion scheduler'
+        raise ValueError(f"{marker}: {json.dumps(told)} beside a {predicts} scheduler; expected {expected}")
+    return "converted"
