@@ -318,7 +318,26 @@ class Distill(Training):
     @property
     def needs_mini_clip(self) -> bool:
         """Whether a phase compares pictures by the layers of the small CLIP."""
-        return self.perceptual.kind == "mini" and any(phase.loss == "perceptual" for phase in self.phases)
+        return self.perceptual.kind == "mini" and self._compares_pictures
+
+    @property
+    def needs_trunk(self) -> bool:
+        """Whether a phase compares pictures by the lpips package."""
+        return self.perceptual.kind == "lpips" and self._compares_pictures
+
+    @property
+    def _compares_pictures(self) -> bool:
+        return any(phase.loss == "perceptual" for phase in self.phases)
+
+    def located(self) -> Self:
+        """With the trunk's weights from torchvision's cache, where the recipe names none and they are there."""
+        if not self.needs_trunk or self.perceptual.trunk_weights is not None:
+            return self
+        from models.known_weights import cached_trunk
+
+        cached = cached_trunk(self.perceptual.network)
+        found = str(cached) if cached.is_file() else None
+        return self.model_copy(update={"perceptual": self.perceptual.model_copy(update={"trunk_weights": found})})
 
 
 class Direct(Distill):

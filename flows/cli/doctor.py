@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 
 from flows.algorithms.chain import Chain, Given, Node
 from flows.run import sources
+from flows.run.preflight import preflight
 from infra.artifact.cache import cache_folder
 from infra.artifact.fingerprint import sha256_file
 from infra.artifact.manifest import Manifest
@@ -192,13 +193,17 @@ def _named_by(chain: Chain) -> dict[str, Callable[[], str]]:
     for one in chain.given():
         if one.path != sources.EMBEDDED:
             checks[f"{one.tree} {one.path}"] = partial(_is_tree, one)
+    checks["preflight"] = partial(_looked_at, chain)
     return checks | {node.id: partial(_files_of, node) for node in chain.nodes.values()}
+
+
+def _looked_at(chain: Chain) -> str:
+    preflight(chain)
+    return f"{chain.recipe.name}: fields, names, counts and headers as they should be"
 
 
 def _is_tree(given: Given) -> str:
     folder = sources.given(given.tree, given.path)
-    if given.tree == "model" and not (folder.path / "model_index.json").is_file():
-        raise Sick(f"{folder.path}: no model_index.json; expected a folder that diffusers' save_pretrained wrote.")
     return f"{folder.path}: there, digest {folder.digest[:12]}"
 
 

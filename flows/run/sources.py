@@ -16,8 +16,13 @@ _EMBEDDED_FOLDERS = {"model": WEIGHTS / "teacher", "clip": WEIGHTS / "clip"}
 
 def given(tree: str, path: str) -> Folder:
     """The tree "model", "clip" or "coco" at `path`; "mini" is the embedded one. UserError if absent."""
+    return _opened(folder_of(tree, path), tree, Path.cwd())
+
+
+def folder_of(tree: str, path: str) -> Path:
+    """Where it lies; "mini" is the embedded one."""
     embedded = _EMBEDDED_FOLDERS.get(tree) if path == EMBEDDED else None
-    return _opened(embedded or Path(path), tree, Path.cwd())
+    return embedded or Path(path).expanduser()
 
 
 @functools.cache  # its digest reads every byte
