@@ -8,6 +8,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from models.judges.pixels import fitted
+
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 """distance(pictures [B, 3, H, W] in -1..1, pictures) -> [B]."""
 
@@ -28,17 +30,26 @@ class FeatureDistance(nn.Module):
         return total
 
 
+SMALLEST = {"vgg": 16, "alex": 31}
+"""Pixels per side below which a trunk's last map vanishes."""
+
+
 class Lpips(nn.Module):
-    """The ``lpips`` package's distance, its trunk loaded from torchvision's weights file (nothing is downloaded)."""
+    """The ``lpips`` package's distance, its trunk loaded from torchvision's weights file (nothing is downloaded).
+
+    It takes pictures of any size; below `SMALLEST` they are enlarged to it, differentiably.
+    """
 
     def __init__(self, network: str, trunk_weights: Path) -> None:
         super().__init__()
         self.distance = lpips.LPIPS(net=network, pnet_rand=True, verbose=False).eval().requires_grad_(False)
         load_trunk(self.distance.net, network, trunk_weights)
+        self.smallest = SMALLEST[network]
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """LPIPS of pictures in -1..1: [B]."""
-        return self.distance(a, b).flatten()
+        side = max(self.smallest, a.shape[-1])
+        return self.distance(fitted(a, side), fitted(b, side)).flatten()
 
 
 def load_trunk(net: nn.Module, network: str, path: Path) -> None:

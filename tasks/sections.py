@@ -353,7 +353,35 @@ class Clip(Section):
         default="mini", min_length=1, description='"mini" for the embedded one, else an open_clip name'
     )
     weights: str | None = Field(default=None, description="file of its weights", json_schema_extra=ASIDE)
+    tag: str | None = Field(
+        default=None,
+        description="which published weights the file holds, as open_clip calls them: how they want their pictures; "
+        "null where all those of the architecture agree",
+        json_schema_extra=as_before(None),
+    )
     prompt_prefix: str = Field(default="", description="put before every prompt")
+
+    @model_validator(mode="after")
+    def _has_published_weights(self) -> Clip:
+        if self.architecture == "mini" and self.tag is not None:
+            raise ValueError(f'tag "{self.tag}" beside architecture "mini": the embedded one has no published weights')
+        return self
+
+
+class Pictures(Section):
+    """How real and generated pictures come to one size before they are judged: their centre square is resized."""
+
+    size: Count | None = Field(default=None, description="pixels per side; null: those of the first model's pictures")
+    filter: Literal["lanczos", "bicubic", "bilinear"] = Field(default="lanczos", description="Pillow's filter")
+    antialias: bool = Field(
+        default=True, description="whether the filter widens when it shrinks a picture; without, pixels are left out"
+    )
+
+    @model_validator(mode="after")
+    def _is_a_filter(self) -> Pictures:
+        if self.filter == "lanczos" and not self.antialias:
+            raise ValueError('filter "lanczos" needs `antialias: true`; without it take bicubic or bilinear')
+        return self
 
 
 class Evaluate(Section):
@@ -375,7 +403,16 @@ class Evaluate(Section):
     inception_weights: str | None = Field(
         default=None, description="file of the Inception weights", json_schema_extra=ASIDE
     )
+    inception_resize: Literal["tensorflow", "clean"] = Field(
+        default="tensorflow",
+        description="how pictures come to Inception's 299 pixels; tensorflow: bilinear, not antialiased, as in "
+        "torch-fidelity and the papers; clean: bicubic, antialiased, as in clean-fid",
+        json_schema_extra=as_before("tensorflow"),
+    )
     clip: Clip = Field(default=Clip(), description="the CLIP of the CLIP score")
+    pictures: Pictures = Field(
+        default=Pictures(), description=Pictures.__doc__, json_schema_extra=as_before(Pictures().identity())
+    )
     straightness_images: Count = Field(default=256, description="samples of the straightness estimate")
     seed: Seed = Field(default=1000, description="seed from which every evaluation sample's own seed follows")
 
@@ -383,6 +420,8 @@ class Evaluate(Section):
     def _can_read(self) -> Evaluate:
         if self.features == "inception" and self.inception_weights is None:
             raise ValueError('features "inception" needs `inception_weights`, the file of its weights')
+        if self.features != "inception" and self.inception_resize != "tensorflow":
+            raise ValueError(f'inception_resize "{self.inception_resize}" has no effect on features "{self.features}"')
         if self.clip.architecture != "mini" and self.clip.weights is None:
             raise ValueError(f'clip.architecture "{self.clip.architecture}" needs `clip.weights`, a file')
         return self

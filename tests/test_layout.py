@@ -22,7 +22,7 @@ MAY_IMPORT = {
 ROOMS = {
     "flows": ("cli", "pipeline", "stage_flows", "run", "server", "recipes", "algorithms", "pace"),
     "tasks": ("preflight", "report", "evaluate", "train", "data", "stage", "stages", "sections"),
-    "models": ("pipelines", "clip", "mini"),
+    "models": ("pipelines", "clip", "perceptual", "mini", "judges"),
     "infra": ("pairs", "upkeep", "shards", "artifact", "store", "recipe"),
 }
 """Of each package, the rooms that build on one another: one may import those that stand after it."""

@@ -8,8 +8,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.judges.pixels import accelerator, pictures_at
 from models.mini.captions import mentioned
 from models.mini.scene import ATTRIBUTES
+from models.resizing import Resize
+
+TAKES = Resize(32, "bicubic")
+"""The size of the pictures that it was trained on."""
 
 
 class AttributeReader(nn.Module):
@@ -47,8 +52,12 @@ def reader_loss(reader: AttributeReader, images: Tensor, labels: dict[str, Tenso
 
 @torch.no_grad()
 def read_attributes(reader: AttributeReader, images: Tensor) -> list[dict[str, str]]:
-    """What uint8 pictures [B, 3, 32, 32] show, e.g. ``[{"shape": "ring", "colour": "red", ...}, ...]``."""
-    logits = reader(images.float() / 127.5 - 1)
+    """What uint8 pictures [B, 3, H, W] show, e.g. ``[{"shape": "ring", "colour": "red", ...}, ...]``.
+
+    Others than those of its own size are resized.
+    """
+    device = next(reader.parameters()).device
+    logits = reader(pictures_at(images, TAKES).to(device).float() / 127.5 - 1)
     columns = {name: [values[i] for i in logits[name].argmax(1).tolist()] for name, values in ATTRIBUTES.items()}
     return [{name: column[row] for name, column in columns.items()} for row in range(len(images))]
 
@@ -66,7 +75,7 @@ def save_reader(reader: AttributeReader, folder: Path) -> None:
 
 
 def load_reader(folder: Path) -> AttributeReader:
-    """Read what :func:`save_reader` wrote, in evaluation mode."""
+    """Read what :func:`save_reader` wrote, in evaluation mode, on the GPU if there is one."""
     reader = AttributeReader()
     reader.load_state_dict(load_file(folder / "reader.safetensors"))
-    return reader.eval().requires_grad_(False)
+    return reader.eval().requires_grad_(False).to(accelerator())

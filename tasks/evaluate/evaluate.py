@@ -19,7 +19,9 @@ from infra.artifact import Source
 from infra.artifact.manifest import UnitRecord
 from infra.errors import UserError
 from models.clip import Clip, load_clip
-from models.metrics import Features, Moments, inception_features
+from models.judges.frechet import Moments
+from models.judges.inception import Inception
+from models.judges.pixels import Features, pictures_at
 from models.mini.reader import load_reader
 from models.pipelines.text_to_image import TextToImage
 from models.resizing import Resize
@@ -115,6 +117,12 @@ class Evaluation(StageWork[EvaluateJob]):
         """The networks that look at the pictures. Raises UserError for weights that are not there."""
         return _judges(self.config, self.inputs, is_miniature(self.annotations))
 
+    @cached_property
+    def resize(self) -> Resize:
+        """How real and generated pictures come to the size that they are judged at."""
+        told = self.config.pictures
+        return Resize(told.size or self.first.pixels_per_side, told.filter, told.antialias)
+
     def prompts(self, pictures: range) -> list[str]:
         """The captions of pictures; there may be more pictures than captions."""
         return [self.captions[i % len(self.captions)].text for i in pictures]
@@ -127,7 +135,7 @@ class Evaluation(StageWork[EvaluateJob]):
             prompts = self.prompts(batch)
             noise = sample_noise(seeds_of(self.config.seed, batch), model.latent_shape)
             latent = model.sample(noise, prompts, cell.steps, cell.guidance, cell.solver)
-            sampled.add(self.judges, model.decode(latent), latent, prompts)
+            sampled.add(self.judges, pictures_at(model.decode(latent), self.resize), latent, prompts)
             self.work.advance(len(batch))
         return sampled
 
@@ -143,9 +151,9 @@ class Evaluation(StageWork[EvaluateJob]):
 
     def _real_pictures(self, pictures: range) -> Made:
         """Moments of the real pictures, cut and resized like the generated ones."""
-        moments, size, batch = Moments(), self.first.pixels_per_side, self.work.performance.sample_batch_size
+        moments, batch = Moments(), self.work.performance.sample_batch_size
         paths = [self.images / caption.file_name for caption in self._real(pictures)]
-        for read in picture_batches(paths, Resize(size), batch):
+        for read in picture_batches(paths, self.resize, batch):
             moments.update(self.judges.look(read)[0])
             self.work.advance(len(read))
         return moments.to_tensors(), {}
@@ -221,7 +229,7 @@ class Evaluation(StageWork[EvaluateJob]):
         folder = self.out.workdir
         metrics = Metrics(
             schema_version=1,
-            protocol=protocol(self.config, self.inputs, self.annotations, self.first),
+            protocol=protocol(self.config, self.inputs, self.annotations, self.first, self.resize),
             records=tuple(records),
         )
         (folder / "metrics.json").write_text(metrics.model_dump_json(indent=2) + "\n")
@@ -252,14 +260,14 @@ def _judges(config: EvaluateJob, inputs: Mapping[str, Source], miniature: bool) 
     mini = inputs["clip"].folder("clip") if "clip" in inputs else None
     architecture = str(mini) if config.clip.architecture == "mini" else config.clip.architecture
     try:
-        clip = load_clip(architecture, config.clip.weights)
+        clip = load_clip(architecture, config.clip.weights, config.clip.tag)
         features = _features(config, mini, clip)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise UserError(f"evaluate: {error}") from error
     return Judges(features, clip, config.clip.prompt_prefix, load_reader(mini) if mini and miniature else None)
 
 
 def _features(config: EvaluateJob, mini: Path | None, clip: Clip) -> Features | None:
     if config.features == "inception":
-        return inception_features(Path(config.inception_weights or ""))
+        return Inception(Path(config.inception_weights or ""), config.inception_resize)
     return None if config.clip.architecture == "mini" else load_clip(str(mini), None).image_features

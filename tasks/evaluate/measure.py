@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from models.judges.frechet import Moments
 from models.losses import squared
-from models.metrics import Moments
 from models.pipelines.text_to_image import TextToImage
 from tasks.evaluate.cells import Cell
 from tasks.evaluate.statistics import STATISTICS, Judges, Seen

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.metrics import Moments, frechet_distance
+from models.judges.frechet import Moments, frechet_distance
 from tasks.evaluate.metrics import METRICS, Metric
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from models.clip import Clip, cosine
-from models.metrics import Features
+from models.judges.pixels import Features
 from models.mini.reader import AttributeReader, attribute_hits, read_attributes
 
 

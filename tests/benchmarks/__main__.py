@@ -25,6 +25,7 @@ NAMES = (
     "verify",
     "shards",
     "reads",
+    "pictures",
     "contention",
 )
 

@@ -18,9 +18,11 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from pydantic import JsonValue
 
-from flows.recipes import bundled, chain_of, load_recipe
+from flows.algorithms.instaflow import Recipe
+from flows.recipes import bundled, chain_of, load_recipe, parse_recipe
 from flows.run import sources
 from flows.run.planner import plan
 from infra.artifact import Folder
@@ -28,6 +30,7 @@ from infra.artifact.manifest import Manifest
 from infra.errors import UserError
 from infra.store import open_store
 from models.pipelines.text_to_image import TextToImage
+from models.resizing import Resize
 from tasks.evaluate.measured import Measured
 from tasks.evaluate.protocol import protocol
 from tasks.sections import Coco, EvaluateJob
@@ -89,7 +92,7 @@ def test_every_protocol_field_is_told(tmp_path: Path) -> None:
     captions = tmp_path / "captions.json"
     captions.write_text("{}")
     teacher = cast(TextToImage, SimpleNamespace(dtype="float32", decoder="AutoencoderKL", pixels_per_side=32))
-    found = protocol(EvaluateJob(coco=Coco()), {"clip": Folder.open(captions)}, captions, teacher)
+    found = protocol(EvaluateJob(coco=Coco()), {"clip": Folder.open(captions)}, captions, teacher, Resize(32))
     told = {*re.findall(r"`([\w.]+)`", (DOCS / "metrics.md").read_text(encoding="utf-8"))}
     assert {*_dotted(found)} <= told | {"versions"}
 
@@ -170,3 +173,14 @@ def test_the_small_run_of_sd15_has_fields_that_exist() -> None:
     overrides = re.findall(r"--set (?:'([^']+)'|(\S+))", command)
     recipe = load_recipe("sd15", [quoted or plain for quoted, plain in overrides])
     assert recipe.reflow.steps == 100 and len(recipe.distill.phases) == 2
+
+
+def test_the_protocols_are_recipes() -> None:
+    small, large = (
+        parse_recipe({"name": "x", "world": None, **yaml.safe_load(text)}, "docs")
+        for text in blocks("evaluation.md", "yaml")
+    )
+    assert isinstance(small, Recipe) and isinstance(large, Recipe)
+    assert (small.evaluate.num_images, small.evaluate.pictures.size) == (5_000, 512)
+    assert (large.evaluate.num_images, large.evaluate.pictures.size) == (30_000, 256)
+    assert large.coco.annotations == "annotations/captions_val2014.json"

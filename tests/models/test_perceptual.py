@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from models.perceptual import FeatureDistance, Lpips
+from models.perceptual import SMALLEST, FeatureDistance, Lpips
 
 # lpips itself asks torchvision in an old way
 pytestmark = pytest.mark.filterwarnings("ignore:.*(pretrained|weight enum):UserWarning")
@@ -89,6 +89,26 @@ def test_the_gradient_reaches_the_picture_through_any_layers(pictures: tuple[Ten
     picture = pictures[0].clone().requires_grad_()
     distance(picture, pictures[1]).sum().backward()
     assert picture.grad is not None and picture.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("side", [8, 20, 31, 35, 48])
+def test_pictures_of_any_size_are_compared_with_a_gradient(side: int, weights: Path, network: str) -> None:
+    rng = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(2, 3, side, side, generator=rng) * 2 - 1 for _ in range(2))
+    distance = Lpips(network, weights)(a.requires_grad_(), b)
+    distance.sum().backward()
+    assert distance.shape == (2,) and (distance > 0).all()
+    assert a.grad is not None and a.grad.abs().sum() > 0
+
+
+def test_pictures_are_enlarged_only_where_the_trunk_ends(
+    weights: Path, network: str, pictures: tuple[Tensor, Tensor]
+) -> None:
+    a, b = (one[..., : SMALLEST[network], : SMALLEST[network]] for one in pictures)
+    distance = Lpips(network, weights)
+    assert torch.equal(distance(a, b), distance.distance(a, b).flatten())
+    with pytest.raises(RuntimeError, match="too small|smaller|size"):
+        distance.distance(a[..., 1:, 1:], b[..., 1:, 1:])
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

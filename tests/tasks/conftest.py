@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +47,15 @@ def teacher(base: Path) -> Folder:
 @pytest.fixture(scope="session")
 def flow(base: Path, teacher: Folder) -> Folder:
     return Folder.open(untrained.flow_folder(teacher.path, base / "flow"), "model")
+
+
+@pytest.fixture(scope="session")
+def large_flow(base: Path, flow: Folder) -> Folder:
+    """The same flow at twice the side: its pictures of 64 pixels fit no judge of the miniature world."""
+    shutil.copytree(flow.path, base / "large")
+    config = base / "large" / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"sample_size": 16}))
+    return Folder.open(base / "large", "model")
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from flows.algorithms.instaflow import Recipe
 from flows.recipes import parse_recipe
 from infra.artifact.fingerprint import canonical_json
+from infra.errors import UserError
 from infra.recipe import Section
 from tasks.roles import STANDARD, STUDENT
 from tasks.sections import Coco, Evaluate, EvaluateJob, Pairs, PairsJob, Prompts, PromptsJob, Report, ReportJob
@@ -98,3 +100,23 @@ def test_roles_claims_and_algorithm_were_not_always_said() -> None:
     assert EvaluateJob.of(Evaluate(), Coco(), (STUDENT,)).identity()["roles"] == [STUDENT.identity()]
     assert ReportJob.of(Report(), "instaflow", ()).identity() == Report().identity()
     assert ReportJob.of(Report(), "other", ()).identity() == {**Report().identity(), "algorithm": "other"}
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "said"),
+    [
+        ({"pictures": {"filter": "lanczos", "antialias": False}}, "take bicubic or bilinear"),
+        ({"inception_resize": "clean"}, 'inception_resize "clean" has no effect on features "mini"'),
+        ({"clip": {"tag": "openai"}}, 'tag "openai" beside architecture "mini"'),
+    ],
+)
+def test_a_setting_without_an_effect_is_refused(evaluate: dict[str, JsonValue], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        parse_recipe({"name": "x", "evaluate": evaluate}, "test")
+
+
+def test_how_pictures_are_judged_shapes_the_numbers_where_it_is_not_as_before() -> None:
+    usual = Evaluate().identity()
+    assert not {"pictures", "inception_resize"} & usual.keys() and "tag" not in str(usual)
+    small = parse_recipe({"name": "x", "evaluate": {"pictures": {"size": 256}}}, "test").evaluate
+    assert small.identity() == {**usual, "pictures": {"size": 256, "filter": "lanczos", "antialias": True}}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.judges.pixels import pictures_at
 from models.mini.reader import (
     AttributeReader,
     attribute_hits,
@@ -18,6 +19,7 @@ from models.mini.reader import (
 )
 from models.mini.render import render
 from models.mini.scene import ATTRIBUTES
+from models.resizing import Resize
 from tests import ROOT
 from tests.models.mini.drawn import scene
 
@@ -41,6 +43,14 @@ def test_the_embedded_reader_reads_what_the_renderer_draws() -> None:
     read = read_attributes(load_reader(EMBEDDED), pictures)
     right = [seen == drawn.attributes for seen, drawn in zip(read, scenes, strict=True)]
     assert sum(right) >= 190
+
+
+def test_pictures_of_another_size_are_resized() -> None:
+    scenes = [scene(index, held_out=True, seed=7) for index in range(60)]
+    pictures = torch.stack([torch.from_numpy(render(drawn)).permute(2, 0, 1) for drawn in scenes])
+    large = pictures_at(pictures, Resize(80, "bicubic"))
+    read = read_attributes(load_reader(EMBEDDED), large)
+    assert sum(seen == drawn.attributes for seen, drawn in zip(read, scenes, strict=True)) >= 50
 
 
 def test_what_is_saved_is_loaded_and_frozen(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from infra.store import Store
 from infra.store.local import LocalStore
 from tasks.evaluate.measured import read_metrics
 from tasks.progress import Progress, silent
-from tasks.sections import Clip, EvaluateJob
+from tasks.sections import Clip, EvaluateJob, Pictures
 from tasks.stage import run_stage
 from tasks.stages import STAGES
 from tests.tasks.conftest import PERF, Killed, killed_after
@@ -206,3 +206,27 @@ def test_missing_weights_are_named(inputs: dict[str, Source], store: Store, tmp_
     clip = Clip(architecture="ViT-B-32", weights=str(tmp_path / "none.pt"))
     with pytest.raises(UserError, match=r"clip\.weights: .*none\.pt: no such file"):
         run(inputs, store, JOB.model_copy(update={"clip": clip}))
+
+
+def test_all_pictures_are_judged_at_the_protocols_size(
+    inputs: dict[str, Source], store: LocalStore, evaluation: Artifact
+) -> None:
+    """A teacher of 32 pixels at 20: real and generated ones are resized, and the numbers are others."""
+    resized = run(inputs, store, JOB.model_copy(update={"pictures": Pictures(size=20, filter="bilinear")}))
+    told, usual = metrics(resized)["protocol"], metrics(evaluation)["protocol"]
+    assert (told["size"], told["generated"]) == (20, "32 px; PIL bilinear, antialiased, 20 px")
+    assert usual["generated"] == "32 px; PIL lanczos, antialiased, 32 px"
+    assert load_file(resized.fetch("contact.safetensors"))["teacher-2"].shape[2:] == (20, 20)
+    for name in ("frechet_distance_coco", "clip_score"):
+        assert records(resized)["teacher", 2][name] != records(evaluation)["teacher", 2][name]
+
+
+def test_models_of_another_size_are_measured_by_the_small_judges(
+    coco: Artifact, large_flow: Folder, clip: Folder, store: LocalStore
+) -> None:
+    roles = dict.fromkeys(("teacher", "rectified", "student"), large_flow)
+    job = JOB.model_copy(update={"steps": (1,), "teacher_steps": 1, "teacher_solver": "euler"})
+    measured = run({"coco": coco, "clip": clip, **roles}, store, job)
+    assert metrics(measured)["protocol"]["size"] == 64
+    for record in records(measured).values():
+        assert record["clip_score"] is not None and record["attribute_accuracy"] is not None

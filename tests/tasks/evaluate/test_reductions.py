@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.metrics import Moments, frechet_distance
+from models.judges.frechet import Moments, frechet_distance
 from tasks.evaluate.metrics import METRICS
 from tasks.evaluate.reductions import Reduced, moments_of, numbers
 

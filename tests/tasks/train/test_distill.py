@@ -27,7 +27,7 @@ from tasks.stage import Work, run_stage, stage_fingerprint
 from tasks.stages import STAGES
 from tasks.train.distill import Distillation
 from tasks.train.reflow import trainable
-from tests.tasks.conftest import PERF, Killed, killed_after
+from tests.tasks.conftest import PAIRS, PERF, Killed, killed_after
 
 L2 = DistillPhase(loss="l2", steps=6, batch_size=4, learning_rate=1e-3)
 PERCEPTUAL = DistillPhase(loss="perceptual", steps=4, batch_size=4, learning_rate=1e-3)
@@ -189,3 +189,15 @@ def test_lpips_without_its_trunk_is_named(inputs: dict[str, Source], store: Stor
 def test_pairs_in_a_plain_folder_are_refused(inputs: dict[str, Source], store: Store, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a plain folder; expected the artifact of a stage"):
         distilled(TWO_PHASES, {**inputs, "pairs": Folder.open(tmp_path)}, store)
+
+
+def test_pictures_of_another_size_are_compared_by_the_small_clips_layers(
+    large_flow: Folder, clip: Folder, prompts: Artifact, store: Store
+) -> None:
+    job = PAIRS.model_copy(update={"solver": "euler", "guidance": 1.0})
+    pairs = run_stage(STAGES["pairs"], job, {"teacher": large_flow, "prompts": prompts}, store, PERF, silent)
+    config = TWO_PHASES.model_copy(update={"phases": (PERCEPTUAL.model_copy(update={"steps": 2}),)})
+    student = distilled(config, {"teacher": large_flow, "pairs": pairs, "clip": clip}, store)
+    assert open_pipeline(student.folder("model")).pixels_per_side == 64
+    losses = pq.read_table(student.fetch("curve.parquet")).to_pydict()["loss"]
+    assert losses and all(0 < loss < 1e3 for loss in losses)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cleanfid.fid import frechet_distance as clean_fid
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
-from models.metrics import Moments, frechet_distance, inception_features
+from models.judges.frechet import Moments, frechet_distance
 
 
 def features(count: int, dimension: int, seed: int, rank: int | None = None) -> Tensor:
@@ -38,6 +37,24 @@ def test_equal_to_torch_fidelity(count: int, dimension: int, rank: int | None) -
     stats = [fid_features_to_statistics(x) for x in (a, b)]
     peer = fid_statistics_to_metric(*stats, verbose=False)[KEY_METRIC_FID]
     assert frechet_distance(of(a), of(b)) == pytest.approx(peer, rel=1e-6)
+
+
+@pytest.mark.parametrize(("count", "dimension"), [(500, 32), (120, 64)])
+def test_equal_to_clean_fid(count: int, dimension: int) -> None:
+    a, b = features(count, dimension, 1), features(count + 50, dimension, 2)
+    peer = clean_fid(*(part for x in (a, b) for part in (x.mean(0).numpy(), np.cov(x.numpy(), rowvar=False))))
+    assert frechet_distance(of(a), of(b)) == pytest.approx(float(peer), rel=1e-6)
+
+
+@pytest.mark.parametrize("shards", [1, 3, 7])
+def test_the_distance_is_the_same_in_any_number_of_shards(shards: int) -> None:
+    a, b = features(700, 48, 1).float(), features(500, 48, 2).float()
+    parts = [of(part) for part in torch.chunk(a, shards)]
+    merged = Moments()
+    for part in parts:
+        merged = merged.merge(part)
+    assert len(parts) == shards
+    assert frechet_distance(merged, of(b)) == pytest.approx(frechet_distance(of(a), of(b)), rel=1e-9)
 
 
 def test_two_gaussians_of_known_moments() -> None:
@@ -97,28 +114,3 @@ def test_moments_survive_safetensors(tmp_path: Path) -> None:
 def test_one_sample_has_no_covariance() -> None:
     with pytest.raises(ValueError, match="at least two samples, found 1"):
         frechet_distance(of(features(1, 4, 1)), of(features(9, 4, 1)))
-
-
-class Inception(FeatureExtractorInceptionV3):  # type: ignore[misc]  # torch-fidelity is untyped
-    """torch-fidelity's network with random weights: nothing can be downloaded in a test."""
-
-    def load_state_dict(self, *_: object, **__: object) -> None: ...
-
-
-def test_inception_features_are_torch_fidelitys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    torch.save({}, tmp_path / "none.pth")
-    peer = Inception("peer", ["2048"], feature_extractor_weights_path=str(tmp_path / "none.pth"))
-    torch.save(peer.state_dict(), tmp_path / "weights.pth")
-    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    found = inception_features(tmp_path / "weights.pth")(images)
-    assert found.shape == (2, 2048) and found.dtype == torch.float32
-    assert torch.equal(found, peer(images)[0]) and found.std() > 0
-
-
-def test_inception_weights_must_be_there_and_no_pickle(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no file .*absent.pth"):
-        inception_features(tmp_path / "absent.pth")
-    torch.save({"path": Path("x")}, tmp_path / "pickle.pth")
-    with pytest.raises(pickle.UnpicklingError, match="[Ww]eights.only"):
-        inception_features(tmp_path / "pickle.pth")

@@ -1,16 +1,12 @@
-"""The Frechet distance: moments that merge over shards, and the Inception features it is usually taken of."""
+"""The Frechet distance of features (Heusel et al. 2017), by moments that merge over shards."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
-
-Features = Callable[[Tensor], Tensor]
-"""features(uint8 pictures [B, 3, H, W]) -> float [B, D]."""
 
 
 @dataclass
@@ -67,25 +63,3 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     cross = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()
     distance = gap.square().sum() + first.trace() + second.trace() - 2 * cross
     return max(0.0, float(distance))  # equal sides leave a rounding error of either sign
-
-
-def inception_features(weights: Path) -> Features:
-    """The 2048 pooled features of torch-fidelity's InceptionV3 (the network of FID), float32 on the CPU.
-
-    The network runs where its input lies. Raises FileNotFoundError without the file, RuntimeError or
-    UnpicklingError when it is no state dict of that network.
-    """
-    if not weights.is_file():
-        raise FileNotFoundError(
-            f"inception weights: no file {weights}; expected torch-fidelity's InceptionV3 state dict"
-        )
-    torch.load(weights, map_location="cpu", weights_only=True)  # the next line would run any pickle
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-    network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(weights))
-
-    @torch.no_grad()
-    def features(images: Tensor) -> Tensor:
-        return network.to(images.device)(images)[0].float().cpu()
-
-    return features
