@@ -1,6 +1,6 @@
 """ODE solvers from noise to latent: for velocity fields, and diffusers' schedulers for diffusion teachers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,9 @@ DIFFUSION_SOLVERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "euler": (EulerDiscreteScheduler, {}),
     "heun": (HeunDiscreteScheduler, {}),
 }
+
+ZERO_SNR_SOLVERS = tuple(name for name in DIFFUSION_SOLVERS if name != "heun")
+"""Those whose schedulers know a table that ends in nothing but noise (``rescale_betas_zero_snr``)."""
 
 
 def sigma_grid(steps: int) -> list[float]:
@@ -94,17 +97,26 @@ FlowSolver = Callable[[Velocity, Tensor, Condition, Sequence[float]], Tensor]
 FLOW_SOLVERS: dict[str, FlowSolver] = {"euler": euler, "heun": heun, "unipc": unipc}
 
 
+def noise_table(scheduler_config: Mapping[str, Any]) -> Tensor:
+    """The cumulative alphas [T] that a scheduler's config describes, whichever scheduler it is of."""
+    table: Tensor = DDIMScheduler.from_config(_table(scheduler_config)).alphas_cumprod
+    return table
+
+
+def _table(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: scheduler_config[name] for name in TABLE if name in scheduler_config}
+
+
 @torch.no_grad()
 def diffusion_ode(
-    network: Network, scheduler_config: dict[str, Any], noise: Tensor, condition: Condition, steps: int, solver: str
+    network: Network, scheduler_config: Mapping[str, Any], noise: Tensor, condition: Condition, steps: int, solver: str
 ) -> Tensor:
     """Solve a diffusion model's probability-flow ODE with one of ``DIFFUSION_SOLVERS``; latents like ``noise``.
 
     Of the model's scheduler nothing but its noise table and prediction is taken; the grid ends where the table does.
     """
     scheduler_class, options = DIFFUSION_SOLVERS[solver]
-    table = {name: scheduler_config[name] for name in TABLE if name in scheduler_config}
-    scheduler = scheduler_class.from_config(table, timestep_spacing="trailing", **options)
+    scheduler = scheduler_class.from_config(_table(scheduler_config), timestep_spacing="trailing", **options)
     scheduler.set_timesteps(steps)
     x = noise * scheduler.init_noise_sigma
     for t in scheduler.timesteps:

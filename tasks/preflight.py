@@ -15,7 +15,7 @@ from infra.recipe import Section
 from models.known_weights import cached_trunk, check_clip, check_clip_name, check_inception, check_trunk
 from models.pipelines.folder import Parameterization, check_folder, check_solver
 from tasks.data.coco import read_captions
-from tasks.sections import Distill, EvaluateJob, PairsJob, Reflow, TrainTeacher, World
+from tasks.sections import Adopt, Distill, EvaluateJob, PairsJob, Reflow, TrainTeacher, World
 from tasks.stage import named_paths
 
 
@@ -124,6 +124,8 @@ def _predicts(model: Foreseen) -> Parameterization | None:
             return None
     if isinstance(model.config, Reflow):
         return model.config.parameterization
+    if isinstance(model.config, Adopt):
+        return "raw"
     return "diffusion" if isinstance(model.config, TrainTeacher) else None
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from infra.recipe import Section
 from tasks.evaluate.cells import cells, shard_id, shards, simulated, straightness_id
 from tasks.sections import (
+    Adopt,
     Direct,
     Distill,
     EvaluateJob,
@@ -211,6 +212,8 @@ _TABLE = (
     Stage("world", 1, World, "tasks.data.world:RenderWorld", "Render the miniature caption set", _world, tree="coco"),
     Stage("teacher", 2, TrainTeacher, "tasks.train.teacher:TeacherTraining", "Train the small diffusion teacher",
           _teacher, {"world": "coco"}, "model", Curve("Teacher", "teacher")),
+    Stage("adopt", 1, Adopt, "tasks.data.adopt:AdoptFlow", "Turn a published flow of the paper's convention",
+          lambda config, roles: _one("model", 1, "models"), {"teacher": "model"}, "model"),
     Stage("clip", 1, TrainClip, "tasks.train.clip:ClipTraining", "Train the small CLIP and the attribute reader",
           _clip, {"world": "coco"}, "clip"),
     Stage("prompts", 1, PromptsJob, "tasks.data.prompts:SamplePrompts", "Sample the prompts of both parts",
@@ -223,7 +226,7 @@ _TABLE = (
           _distill, _TRAIN | {"clip": "clip"}, "model", Curve("Distillation", "student")),
     Stage("direct", 1, Direct, "tasks.train.distill:Distillation", "Distill the teacher without reflow, the baseline",
           _distill, _TRAIN | {"clip": "clip"}, "model", Curve("Distillation", "direct")),
-    Stage("evaluate", 1, EvaluateJob, "tasks.evaluate.evaluate:Evaluation", "Measure every model", _evaluate,
+    Stage("evaluate", 2, EvaluateJob, "tasks.evaluate.evaluate:Evaluation", "Measure every model", _evaluate,
           {"coco": "coco", "clip": "clip"}),
     Stage("report", 1, ReportJob, "tasks.report.report:WriteReport", "Write the report", _report,
           {"evaluate": "artifact"}),

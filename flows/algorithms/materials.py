@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from flows.algorithms.algorithm import Do, Handle
-from tasks.sections import Coco, Recipe, TeacherSource, TrainClip, TrainTeacher, World
+from tasks.sections import Adopt, Coco, Recipe, TeacherSource, TrainClip, TrainTeacher, World
 
 
 class Materials(Recipe):
@@ -37,6 +37,15 @@ class Materials(Recipe):
             )
         return self
 
+    @model_validator(mode="after")
+    def _convention_is_of_a_folder(self) -> Materials:
+        if self.teacher.convention == "paper" and (self.train_teacher or self.teacher.path == "mini"):
+            raise ValueError(
+                'teacher.convention "paper" is said of published weights; expected `teacher.path`, their folder, and no'
+                " `train_teacher`"
+            )
+        return self
+
 
 def materials(recipe: Materials, do: Do[Handle]) -> tuple[Handle, Handle, Handle]:
     """The captioned images, the teacher and the small CLIP: made here if the recipe says so, else given."""
@@ -44,6 +53,8 @@ def materials(recipe: Materials, do: Do[Handle]) -> tuple[Handle, Handle, Handle
     if recipe.train_teacher:
         teacher = do("teacher", recipe.train_teacher, world=coco)
     else:
-        teacher = do.given("model", recipe.teacher.path)
+        teacher = do.given("model", recipe.teacher.address)
+        if recipe.teacher.convention == "paper":
+            teacher = do("adopt", Adopt(), teacher=teacher)
     clip = do("clip", recipe.train_clip, world=coco) if recipe.train_clip else do.given("clip", "mini")
     return coco, teacher, clip

@@ -218,7 +218,9 @@ def export(
     from flows.cli.results import export_tree
     from infra.artifact import Artifact
 
-    export_tree(Artifact.find(open_store(store), artifact), folder)
+    note = export_tree(Artifact.find(open_store(store), artifact), folder)
+    if note:
+        Console(stderr=True, highlight=False).print(note, style="yellow")
     print(folder)
 
 

@@ -169,7 +169,7 @@ def _without_password(url: str) -> str:
 
 def embedded_are_whole() -> str:
     """Whether the weights that come with the project are there and have the recorded hashes."""
-    folders = [sources.given(tree, sources.EMBEDDED).path for tree in ("model", "clip")]
+    folders = [sources.folder_of(tree, sources.EMBEDDED) for tree in ("model", "clip")]
     for folder in folders:
         _require_recorded(folder)
     return f"embedded: {', '.join(folder.name for folder in folders)}, hashes as recorded"
@@ -203,8 +203,8 @@ def _looked_at(chain: Chain) -> str:
 
 
 def _is_tree(given: Given) -> str:
-    folder = sources.given(given.tree, given.path)
-    return f"{folder.path}: there, digest {folder.digest[:12]}"
+    found = sources.given(given.tree, given.path)
+    return f"{found.uri}: there, digest {found.digest[:12]}"
 
 
 def _files_of(node: Node) -> str:

@@ -15,6 +15,7 @@ from infra.artifact.manifest import Manifest
 from infra.errors import UserError
 from infra.store import Store
 from infra.upkeep.runs import read_ref
+from models.pipelines.folder import MARKER
 from tasks.stages import STAGES
 
 if TYPE_CHECKING:
@@ -60,10 +61,17 @@ def last_artifact(store: Store, recipe_name: str, stage_id: str) -> Artifact:
     return Artifact.find(store, ref.artifact)
 
 
-def export_tree(artifact: Artifact, folder: Path) -> None:
+_CONVERTED = (
+    "a converted flow (reflow.parameterization: converted): stock diffusers takes it for the diffusion model that it"
+    " was and draws other pictures. Draw with instaflow generate --model FOLDER, or export a student or a raw flow.\n"
+)
+
+
+def export_tree(artifact: Artifact, folder: Path) -> str | None:
     """Copy the artifact's file tree to `folder`: a model lies there as `from_pretrained` wants it.
 
-    Raises UserError when the folder is not empty or cannot be written, and when the artifact holds no tree.
+    Returns what its user has to know, which then also stands in NOTE.txt beside it; None where there is nothing. Raises
+    UserError when the folder is not empty or cannot be written, and when the artifact holds no tree.
     """
     tree = STAGES[artifact.stage].tree if artifact.stage in STAGES else None
     if tree is None:
@@ -76,8 +84,16 @@ def export_tree(artifact: Artifact, folder: Path) -> None:
         if folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder}: is not empty. Name a new folder, so that nothing of yours is replaced.")
         shutil.copytree(source, folder, dirs_exist_ok=True)
+        return _noted(folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot write here: {_said(error)}. Name a folder that you may write to.") from error
+
+
+def _noted(folder: Path) -> str | None:
+    if not (folder / MARKER).is_file():
+        return None
+    (folder / "NOTE.txt").write_text(_CONVERTED, encoding="utf-8")
+    return f"{folder}: {_CONVERTED.strip()}"
 
 
 def _said(error: OSError) -> str:

@@ -48,7 +48,11 @@ def _faults(chain: Chain) -> Iterator[str]:
 
 def _given_faults(one: Given) -> Iterator[str]:
     """What is wrong with a folder that lies ready; `doctor` looks at what is embedded."""
-    folder = sources.folder_of(one.tree, one.path)
+    try:
+        folder = sources.folder_of(one.tree, one.path)
+    except UserError as error:  # of an artifact, of a repository
+        yield str(error) if str(error).startswith(_FIELDS[one.tree]) else f"{_FIELDS[one.tree]}: {error}"
+        return
     if not folder.exists():
         yield f"{_FIELDS[one.tree]}: {one.path}: no such file or folder. Check the path; it starts at {Path.cwd()}."
     elif not folder.is_dir():
@@ -63,10 +67,18 @@ _FIELDS = {"model": "teacher.path", "coco": "coco.path", "clip": "models/mini/we
 
 def _foreseen(chain: Chain, source: str | Given | Node) -> Foreseen:
     if isinstance(source, Given):
-        folder = sources.folder_of(source.tree, source.path)
-        return Foreseen(folder=folder if folder.is_dir() else None)
+        return Foreseen(folder=_folder(source))
     node = chain.nodes[source] if isinstance(source, str) else source
     return Foreseen(config=node.config, inputs={role: _foreseen(chain, one) for role, one in node.inputs.items()})
+
+
+def _folder(one: Given) -> Path | None:
+    """Where it lies; None where it does not: why is said elsewhere."""
+    try:
+        folder = sources.folder_of(one.tree, one.path)
+    except UserError:
+        return None
+    return folder if folder.is_dir() else None
 
 
 def _section(chain: Chain, node: Node) -> str:
@@ -83,9 +95,10 @@ def _pictures(chain: Chain) -> Iterator[tuple[Path, list[str]]]:
     """Folder and names of the real pictures that lie ready; nothing where their captions cannot be read."""
     for node in chain.nodes.values():
         coco = node.inputs.get("coco")
-        if isinstance(node.config, EvaluateJob) and isinstance(coco, Given):
+        folder = _folder(coco) if isinstance(coco, Given) else None
+        if isinstance(node.config, EvaluateJob) and folder is not None:
             try:
-                yield picture_files(node.config, sources.folder_of(coco.tree, coco.path))
+                yield picture_files(node.config, folder)
             except UserError:
                 continue
 

@@ -6,23 +6,40 @@ import functools
 from pathlib import Path
 
 import models
+from flows.run.hub import SCHEME, snapshot
 from infra.artifact import MANIFEST, Artifact, Folder, Source
-from infra.store import Store
+from infra.store import Store, open_store
 
 EMBEDDED = "mini"
 WEIGHTS = Path(models.__file__).parent / "mini" / "weights"
 _EMBEDDED_FOLDERS = {"model": WEIGHTS / "teacher", "clip": WEIGHTS / "clip"}
 
 
-def given(tree: str, path: str) -> Folder:
-    """The tree "model", "clip" or "coco" at `path`; "mini" is the embedded one. UserError if absent."""
-    return _opened(folder_of(tree, path), tree, Path.cwd())
+def given(tree: str, path: str) -> Source:
+    """The tree "model", "clip" or "coco" at `path`: a folder, the full address of an artifact, hub://OWNER/NAME@REVISION.
+
+    "mini" is the embedded one. UserError if absent.
+    """
+    return _artifact(path) or _opened(folder_of(tree, path), tree, Path.cwd())
 
 
 def folder_of(tree: str, path: str) -> Path:
-    """Where it lies; "mini" is the embedded one."""
+    """Where it lies; "mini" is the embedded one. UserError for an artifact or repository that is not there."""
     embedded = _EMBEDDED_FOLDERS.get(tree) if path == EMBEDDED else None
-    return embedded or Path(path).expanduser()
+    if embedded is None and path.startswith(SCHEME):
+        return snapshot(path)
+    artifact = _artifact(path)
+    return artifact.folder(tree) if artifact else embedded or Path(path).expanduser()
+
+
+def _artifact(path: str) -> Artifact | None:
+    """The artifact at a full address: one of a remote store, or a folder with a manifest."""
+    away = "://" in path and not path.startswith(SCHEME)
+    if not away and not (Path(path).expanduser() / MANIFEST).is_file():
+        return None
+    where = path if away else str(Path(path).expanduser().absolute())
+    root, *name = where.rstrip("/").rsplit("/", 2)
+    return Artifact.find(open_store(root), "/".join(name))
 
 
 @functools.cache  # its digest reads every byte

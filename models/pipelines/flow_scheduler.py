@@ -10,7 +10,8 @@ def flow_scheduler() -> UniPCMultistepScheduler:
 
     First-order UniPC without its corrector, since it alone starts at sigma = 1. Stock schedulers cut timesteps to
     integers, to which a network reacts visibly: 1001 of them make the first 1000 instead of 999, and the slight
-    shift keeps rounding errors from making 500 a 499. So grids of 1, 2, 4, 5, 8, 10, 20, 25, 40 steps have our times.
+    shift keeps rounding errors from making 500 a 501. The cut rounds up what :func:`models.solvers.sigma_grid` rounds
+    up, so that the times are the same at every number of steps.
     """
     return UniPCMultistepScheduler(
         use_flow_sigmas=True,

@@ -66,6 +66,7 @@ LAYOUTS: dict[str, Layout] = {
             "unet.encoder_hid_dim": (None,),
             "unet.num_class_embeds": (None,),
             "unet.time_cond_proj_dim": (None,),
+            "text_encoder.use_attention_mask": (None, False),
         },
     ),
 }

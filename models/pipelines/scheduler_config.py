@@ -38,6 +38,7 @@ _NEUTRAL: dict[str, tuple[tuple[Any, ...], str]] = {
     "use_exponential_sigmas": ((False, None), _OWN_GRID),
     "use_beta_sigmas": ((False, None), _OWN_GRID),
     "use_lu_lambdas": ((False, None), _OWN_GRID),
+    "beta_schedule": (("linear", "scaled_linear", "squaredcos_cap_v2"), "linear, scaled_linear or squaredcos_cap_v2"),
     "timestep_type": (("discrete",), '"discrete": the network is told the timestep'),
     "lambda_min_clipped": ((-math.inf,), "-Infinity: the solver starts where the noise table ends"),
     "stochastic_sampling": ((False,), "false: pairs are solved by an ODE"),

@@ -1,6 +1,7 @@
 """Stable Diffusion 1.x and 2.x: a U-Net told by one CLIP text encoder, latents of a KL autoencoder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -18,7 +19,21 @@ class StableDiffusion(TextToImage):
 
     pipeline_type = StableDiffusionPipeline
     left_out = ("safety_checker", "feature_extractor", "image_encoder")
+    load_with: ClassVar[Mapping[str, Any]] = {"requires_safety_checker": False}
     pipeline: StableDiffusionPipeline
+
+    @torch.no_grad()
+    def from_paper(self) -> None:
+        """Turn the sign of the U-Net's last layer: velocity noise - latent at timestep 1000 sigma, to the last bit.
+
+        Raises ValueError for a folder that is marked as a flow of ours.
+        """
+        if self.parameterization != "diffusion":
+            expected = "the published weights with the scheduler of Stable Diffusion beside them"
+            raise ValueError(f"the folder says that it is a {self.parameterization} flow of ours; expected {expected}")
+        for parameter in self.pipeline.unet.conv_out.parameters():
+            parameter.neg_()
+        self.parameterization = "raw"
 
     @property
     def denoiser(self) -> nn.Module:

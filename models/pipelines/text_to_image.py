@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 from models.condition import Condition
 from models.pipelines.flow_scheduler import flow_scheduler
 from models.pipelines.folder import MARKER, Parameterization, check_folder, check_solver
-from models.solvers import FLOW_SOLVERS, diffusion_ode, sigma_grid
+from models.solvers import FLOW_SOLVERS, ZERO_SNR_SOLVERS, diffusion_ode, noise_table, sigma_grid
 from models.velocity import Network, Velocity, converted, guided, raw
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -32,6 +32,9 @@ class TextToImage(ABC):
 
     left_out: ClassVar[tuple[str, ...]] = ()
     """Components of the stock pipeline that are neither loaded nor saved."""
+
+    load_with: ClassVar[Mapping[str, Any]] = {}
+    """What else ``from_pretrained`` is told."""
 
     def __init__(self, pipeline: Any, parameterization: Parameterization) -> None:
         self.pipeline, self.parameterization = pipeline, parameterization
@@ -51,6 +54,7 @@ class TextToImage(ABC):
             local_files_only=True,
             use_safetensors=True,
             **dict.fromkeys(cls.left_out),
+            **cls.load_with,
         )
         pipeline.to("cuda" if torch.cuda.is_available() else "cpu").set_progress_bar_config(disable=True)
         for part in _networks(pipeline):
@@ -78,6 +82,14 @@ class TextToImage(ABC):
     def exported_scheduler(self) -> SchedulerMixin:
         """The scheduler with which the stock pipeline samples a raw flow as :func:`models.solvers.euler` does."""
         return flow_scheduler()
+
+    def from_paper(self) -> None:
+        """Take the network for one of the paper's, whose velocity is latent - noise, and turn it into a flow of ours.
+
+        Raises ValueError where that cannot be.
+        """
+        known = "the published flows of that convention are StableDiffusionPipelines"
+        raise ValueError(f"the model is a {self.pipeline_type.__name__}; {known}")
 
     def sigmas(self, steps: int) -> list[float]:
         """The grid on which a flow is solved: steps + 1 values from 1 to 0."""
@@ -141,14 +153,14 @@ class TextToImage(ABC):
         """The velocity field noise - latent, whatever the network predicts."""
         if self.parameterization == "raw":
             return raw(self.network(guidance))
-        scheduler = self.pipeline.scheduler
-        return converted(self.network(guidance), scheduler.alphas_cumprod, scheduler.config.prediction_type)
+        config = self.pipeline.scheduler.config
+        return converted(self.network(guidance), noise_table(config), config.prediction_type)
 
     def sample(self, noise: Tensor, prompts: Sequence[str], steps: int, guidance: float, solver: str) -> Tensor:
         """Latents [B, C, H, W] from noise by the model's own ODE; float32 on the CPU like the noise."""
         x, condition = noise.to(self.device), self.encode(prompts)
         if self.parameterization == "diffusion":
-            config = dict(self.pipeline.scheduler.config)
+            config = self.pipeline.scheduler.config
             return diffusion_ode(self.network(guidance), config, x, condition, steps, solver).cpu()
         return FLOW_SOLVERS[solver](self.velocity(guidance), x, condition, self.sigmas(steps)).cpu()
 
@@ -161,6 +173,11 @@ class TextToImage(ABC):
     def check_solver(self, solver: str) -> None:
         """Raise ValueError when this kind of model has no such solver."""
         check_solver(self.parameterization, solver)
+        config = self.pipeline.scheduler.config
+        zero_snr = self.parameterization == "diffusion" and config.get("rescale_betas_zero_snr")
+        if zero_snr and solver not in ZERO_SNR_SOLVERS:
+            known = ", ".join(ZERO_SNR_SOLVERS)
+            raise ValueError(f"solver {solver!r}: a model with zero terminal SNR is solved with one of {known}")
 
 
 def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,9 +13,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.condition import Condition
-from models.solvers import DIFFUSION_SOLVERS, diffusion_ode, euler, sigma_grid, straightness
+from models.solvers import (
+    DIFFUSION_SOLVERS,
+    FLOW_SOLVERS,
+    ZERO_SNR_SOLVERS,
+    diffusion_ode,
+    euler,
+    heun,
+    sigma_grid,
+    straightness,
+)
 from models.velocity import Prediction, Velocity
-from tests.models.known import ALPHAS_CUMPROD, TEXT, gaussian, points
+from tests.models.known import ALPHAS_CUMPROD, TEXT, ZERO_SNR, exact_velocity, gaussian, points
 
 NOISE = torch.linspace(-2, 2, 8, dtype=torch.float64).view(2, 1, 2, 2)
 
@@ -63,23 +72,73 @@ def test_euler_converges_to_the_linear_flow_at_first_order() -> None:
     assert orders == pytest.approx([1, 1], abs=0.02)
 
 
-def scheduler_config(prediction: Prediction) -> dict[str, Any]:
+@pytest.mark.parametrize("solver", ["heun", "unipc"])
+def test_flow_solvers_of_second_order_beat_euler_at_equal_calls(solver: str) -> None:
+    mean, spread, x = 0.5, 0.6, points(9)
+    exact = mean + spread * x  # the flow of a Gaussian maps quantiles to quantiles
+
+    def velocity(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        return exact_velocity(x, float(sigma[0]), mean, spread)
+
+    def error(name: str, steps: int) -> float:
+        return float((FLOW_SOLVERS[name](velocity, x, TEXT, sigma_grid(steps)) - exact).abs().max())
+
+    for steps in (10, 20, 40):
+        assert error(solver, steps // 2 if solver == "heun" else steps) < 0.5 * error("euler", steps)
+
+
+def test_heun_converges_at_second_order() -> None:
+    def velocity(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        return x * sigma.view(-1, 1, 1, 1)
+
+    errors = [float((heun(velocity, NOISE, TEXT, sigma_grid(n)) - NOISE * math.exp(-0.5)).abs().max())
+              for n in (50, 100, 200)]  # fmt: skip
+    orders = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    assert orders == pytest.approx([2, 2], abs=0.05)
+
+
+def test_each_flow_solver_makes_the_calls_that_its_price_says() -> None:
+    calls: list[float] = []
+
+    def velocity(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        calls.append(float(sigma[0]))
+        return x
+
+    for name, expected in (("euler", 5), ("heun", 9), ("unipc", 5)):
+        calls.clear()
+        FLOW_SOLVERS[name](velocity, NOISE, TEXT, sigma_grid(5))
+        assert len(calls) == expected and calls[0] == 1
+
+
+def scheduler_config(prediction: Prediction, zero_snr: bool = False) -> dict[str, Any]:
     """Stable Diffusion's table in a scheduler that is none of ours."""
     scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type=prediction,
+        rescale_betas_zero_snr=zero_snr,
     )
     return dict(scheduler.config)
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("solver", DIFFUSION_SOLVERS)
-def test_diffusion_solvers_converge_to_the_ode_of_a_gaussian_teacher(solver: str, prediction: Prediction) -> None:
+@pytest.mark.parametrize(
+    ("solver", "prediction", "zero_snr"),
+    [
+        *((solver, prediction, False) for solver in DIFFUSION_SOLVERS for prediction in get_args(Prediction)),
+        *((solver, "v_prediction", True) for solver in ZERO_SNR_SOLVERS),
+    ],
+)
+def test_diffusion_solvers_converge_to_the_ode_of_a_gaussian_teacher(
+    solver: str, prediction: Prediction, zero_snr: bool
+) -> None:
     mean, spread, x = 0.5, 0.6, points(9)
-    alpha_bar = ALPHAS_CUMPROD[-1]
+    table = ZERO_SNR if zero_snr else ALPHAS_CUMPROD
+    alpha_bar = table[-1]
     # The flow maps the quantiles of the first Gaussian to those of the data.
     start = torch.sqrt(alpha_bar * spread**2 + 1 - alpha_bar)
     exact = mean + spread * (x - alpha_bar.sqrt() * mean) / start
-    network, config = gaussian(mean, spread, prediction), scheduler_config(prediction)
+    network, config = gaussian(mean, spread, prediction, table), scheduler_config(prediction, zero_snr)
     steps = (10, 20, 40, 100, 200, 500)  # divisors of 1,000: DDIM of diffusers rounds its grid for others
     errors = [float((diffusion_ode(network, config, x, TEXT, n, solver) - exact).abs().max()) for n in steps]
     assert all(b < 0.75 * a for a, b in zip(errors, errors[1:], strict=False)), errors

@@ -15,7 +15,7 @@ from models.condition import Condition
 from models.losses import reflow_loss
 from models.solvers import euler, sigma_grid
 from models.velocity import NoiseTable, Prediction, Velocity, alpha_s, converted, guided, interpolate, raw
-from tests.models.known import ALPHAS_CUMPROD, TABLE, TEXT, exact_velocity, gaussian, points
+from tests.models.known import ALPHAS_CUMPROD, TABLE, TEXT, ZERO_SNR, exact_velocity, gaussian, points
 
 MEANS, SPREADS = st.floats(-2, 2), st.floats(0.2, 2)
 
@@ -62,6 +62,16 @@ def test_each_sample_of_a_batch_has_its_own_sigma() -> None:
     found = converted(gaussian(0.5, 0.7, "epsilon"), ALPHAS_CUMPROD, "epsilon")(x, sigma, TEXT)
     alone = [exact_velocity(x[i], float(sigma[i]), 0.5, 0.7) for i in range(5)]
     torch.testing.assert_close(found, torch.stack(alone), atol=1e-8, rtol=1e-8)
+
+
+@given(MEANS, SPREADS, st.floats(0.03, 1))
+def test_with_zero_terminal_snr_the_converted_field_is_exact_up_to_sigma_1(
+    mean: float, spread: float, sigma: float
+) -> None:
+    assert float(NoiseTable.of(ZERO_SNR).sigmas[-1]) == 1
+    x, at = points(), torch.full((8,), sigma, dtype=torch.float64)
+    field = converted(gaussian(mean, spread, "v_prediction", ZERO_SNR), ZERO_SNR, "v_prediction")
+    torch.testing.assert_close(field(x, at, TEXT), exact_velocity(x, sigma, mean, spread), atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])

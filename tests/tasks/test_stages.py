@@ -76,6 +76,8 @@ def test_pairs_are_shards_of_which_the_last_may_be_smaller() -> None:
     assert (found.cost, found.volume) == (60, 20)
     guided = extent("pairs", PairsJob(samples=20, shard_size=8, steps=3, guidance=1.5))
     assert guided.cost == 2 * found.cost, "guidance is a second forward pass"
+    second_order = extent("pairs", PairsJob(samples=20, shard_size=8, steps=3, guidance=1.0, solver="heun"))
+    assert second_order.cost == 20 * 5, "two calls a step, one in the last"
 
 
 def test_of_pairs_whose_prompts_nobody_has_counted_there_are_none_yet() -> None:

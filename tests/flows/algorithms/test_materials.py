@@ -55,3 +55,16 @@ def test_pictures_come_from_somewhere(algorithm: str) -> None:
 def test_a_path_that_nothing_is_read_from_is_refused(sections: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_recipe({"name": "test", **sections}, "here")
+
+
+def test_published_weights_are_turned_before_anything_else() -> None:
+    teacher = {"path": "/models/instaflow", "convention": "paper"}
+    nodes = chain_of(parse_recipe({"name": "test", "teacher": teacher}, "test")).nodes
+    assert nodes["adopt"].inputs == {"teacher": Given("model", "/models/instaflow")}
+    assert nodes["pairs-1"].inputs["teacher"] == nodes["evaluate"].inputs["teacher"] == "adopt"
+
+
+@pytest.mark.parametrize("more", [{}, {"train_teacher": {}}])
+def test_only_published_weights_are_of_the_papers_convention(more: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r'teacher\.convention "paper" is said of published weights; expected'):
+        parse_recipe({"name": "test", "teacher": {"convention": "paper"}, **more}, "here")

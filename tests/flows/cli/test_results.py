@@ -14,8 +14,10 @@ from infra.artifact import Folder
 from infra.artifact.manifest import Manifest
 from infra.errors import UserError
 from infra.store import Store, open_store
+from models.pipelines.folder import MARKER
 from tests.flows.kitchen import CHAIN, Kitchen
 from tests.infra.chain import make
+from tests.tasks.small_run import commit
 
 TWICE = parse_recipe({"name": "test", "reflow": {"rounds": 2}}, "test")
 
@@ -70,7 +72,7 @@ def test_a_report_is_where_it_lies(kitchen: Kitchen, tmp_path: Path) -> None:
 def test_a_model_is_copied_as_from_pretrained_wants_it(kitchen: Kitchen, tmp_path: Path) -> None:
     kitchen.run()
     student, folder = kitchen.artifact("distill"), tmp_path / "student"
-    export_tree(student, folder)
+    assert export_tree(student, folder) is None
     assert (folder / "model_index.json").read_bytes() == (student.folder("model") / "model_index.json").read_bytes()
     with pytest.raises(UserError, match=r"student: is not empty\. Name a new folder"):
         export_tree(student, folder)
@@ -99,13 +101,23 @@ def test_a_model_that_there_is_not_is_told_which_there_are(kitchen: Kitchen, ask
     )
 
 
+def test_a_converted_flow_is_exported_with_a_warning(kitchen: Kitchen, tmp_path: Path) -> None:
+    model = tmp_path / "converted"
+    model.mkdir()
+    (model / MARKER).write_text('{"parameterization": "converted"}')
+    folder = tmp_path / "flow"
+    told = export_tree(commit(kitchen.store, "reflow-1", {"model": model}), folder)
+    assert told is not None and told.startswith(f"{folder}: a converted flow") and "draws other pictures" in told
+    assert (folder / "NOTE.txt").read_text().strip() in told
+
+
 def test_what_is_no_model_is_told_what_is_one(kitchen: Kitchen, tmp_path: Path) -> None:
     kitchen.run(until=("prompts",))
     prompts = kitchen.artifact("prompts")
     with pytest.raises(UserError) as caught:
         export_tree(prompts, tmp_path / "out")
     assert str(caught.value) == (
-        f"artifact {prompts.uri}: holds no folder to export; a teacher, reflow, distill, direct does."
+        f"artifact {prompts.uri}: holds no folder to export; a teacher, adopt, reflow, distill, direct does."
     )
     with pytest.raises(UserError, match="holds no folder to export"):
         export_tree(make(kitchen.store, "unheard-of", {}), tmp_path / "out")

@@ -64,7 +64,7 @@ def test_it_survives_a_round_trip(tmp_path: Path) -> None:
         ("pairs: {steps: true}", "pairs.steps: found True, expected a valid integer"),
         ("pairs: {steps: 0}", "pairs.steps: found 0, expected greater than or equal to 1"),
         ("pairs: {guidance: .nan}", "pairs.guidance: found nan, expected a finite number"),
-        ("pairs: {solver: heun}", "pairs.solver: found 'heun', expected 'dpmsolver++', 'ddim' or 'euler'"),
+        ("pairs: {solver: rk4}", "pairs.solver: found 'rk4', expected 'dpmsolver++', 'dpmsolver++1'"),
         ("pairs: 3", "pairs: found 3, expected a valid dictionary"),
         ("reflow: {ema_decay: 1.0}", "reflow.ema_decay: found 1.0, expected less than 1"),
         ("evaluate: {steps: [1, 0]}", "evaluate.steps.1: found 0, expected greater than or equal to 1"),

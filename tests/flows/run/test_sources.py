@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.run.sources import EMBEDDED, given, open_input
+from flows.run.sources import EMBEDDED, folder_of, given, open_input
 from infra.artifact import Artifact, Folder
 from infra.errors import UserError
 from infra.store import open_store
 from tests.infra.chain import make
+from tests.tasks.small_run import commit
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def teacher(tmp_path: Path) -> Path:
 def test_what_is_embedded(weights: Path) -> None:
     for tree in ("model", "clip"):
         found = given(tree, EMBEDDED)
-        assert found.path == weights / tree and found.folder(tree) == weights / tree
+        assert folder_of(tree, EMBEDDED) == weights / tree == found.folder(tree)
     assert open_input(open_store(weights / "store"), "clip", EMBEDDED).uri == str(weights / "clip")
 
 
@@ -38,7 +39,7 @@ def test_nothing_is_embedded_of_another_kind(weights: Path, monkeypatch: pytest.
 def test_a_folder_by_its_path(teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(teacher.parent)
     found = given("model", "teacher")
-    assert found.path == teacher and found.digest == Folder.open(teacher).digest
+    assert found.uri == str(teacher) and found.digest == Folder.open(teacher).digest
     assert found.folder("model") == teacher, "the tree is the folder itself"
 
 
@@ -55,6 +56,18 @@ def test_an_input_of_a_stage_is_a_folder_or_an_artifact(tmp_path: Path, teacher:
         found = open_input(store, "artifact", name)
         assert isinstance(found, Artifact) and found.digest == made.digest, name
     assert os.path.isabs(made.uri) and Path(made.uri).is_dir(), "a folder, too, but with a manifest"
+
+
+def test_a_teacher_may_be_an_artifact_of_any_store(tmp_path: Path, teacher: Path) -> None:
+    local, away = open_store(tmp_path / "store"), open_store(f"memory://bucket{tmp_path}")
+    for store in (local, away):
+        made = commit(store, "reflow-1", {"model": teacher})
+        found = given("model", made.uri)
+        assert isinstance(found, Artifact) and (found.uri, found.digest) == (made.uri, made.digest)
+        assert (folder_of("model", made.uri) / "model_index.json").read_text() == "{}"
+        assert open_input(local, "model", found.uri).digest == made.digest, "what a stage on a worker finds"
+        with pytest.raises(UserError, match="artifact reflow/ffff: nothing of that name"):
+            given("model", f"{away.url}/reflow/ffff")
 
 
 def test_a_relative_path_is_an_artifacts_name(tmp_path: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,7 @@ def test_a_broken_config_is_named(file: str, content: str, folder: Path) -> None
         ("unet", "sample_size", [8, 16], r"unet/config.json: sample_size is \[8, 16\]; expected the side of a square"),
         ("unet", "sample_size", 0, r"unet/config.json: sample_size is 0; expected the side"),
         ("unet", "time_cond_proj_dim", 256, r"unet/config.json: time_cond_proj_dim is 256; expected null"),
+        ("text_encoder", "use_attention_mask", True, r"use_attention_mask is true; expected null or false"),
         ("unet", "addition_embed_type", "text", r'addition_embed_type is "text"; expected null'),
     ],
 )

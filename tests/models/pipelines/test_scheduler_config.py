@@ -51,6 +51,7 @@ def test_flows_are_known_by_class_or_by_prediction() -> None:
         ({"use_exponential_sigmas": True}, "use_exponential_sigmas is true; expected false"),
         ({"use_beta_sigmas": True}, "use_beta_sigmas is true; expected false"),
         ({"use_lu_lambdas": True}, "use_lu_lambdas is true; expected false"),
+        ({"beta_schedule": "exp"}, 'beta_schedule is "exp"; expected linear, scaled_linear or squaredcos_cap_v2'),
         ({"timestep_type": "continuous"}, 'timestep_type is "continuous"; expected "discrete"'),
         ({"lambda_min_clipped": -5.1}, "lambda_min_clipped is -5.1; expected -Infinity"),
         ({"_class_name": "LCMScheduler"}, '_class_name is "LCMScheduler"; expected one of DDIMScheduler'),

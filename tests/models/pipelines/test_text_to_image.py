@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
 
+from models.condition import Condition
+from models.losses import reflow_loss
+from models.pipelines.folder import Parameterization
 from models.pipelines.opening import open_pipeline
 from models.pipelines.text_to_image import TextToImage
 from models.solvers import DIFFUSION_SOLVERS, FLOW_SOLVERS
 from models.velocity import converted
+from tests.models.pipelines.folders import copy, edit
 from tests.models.untrained import LATENT, captions, noise
 
 
@@ -38,6 +44,89 @@ def test_a_sample_does_not_depend_on_its_batch(
     alone = [model.sample(noise(5)[i : i + 1], captions(5)[i : i + 1], 4, guidance, solver) for i in range(5)]
     # An untrained teacher's latents are large: 1e-5 of their scale.
     assert (together - torch.cat(alone)).abs().max() < 1e-5 * max(1.0, float(together.std()))
+
+
+@pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
+def predicting(request: pytest.FixtureRequest, teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher whose output is taken as what the parameter says."""
+    folder = copy(teacher_folder, tmp_path_factory.mktemp("predicting"))
+    path = folder / "scheduler" / "scheduler_config.json"
+    edit(path, lambda config: config.update(prediction_type=request.param))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def low(predicting: Path) -> TextToImage:
+    """That teacher in half precision."""
+    return open_pipeline(predicting, "bf16")
+
+
+@pytest.fixture(scope="module")
+def same(predicting: Path) -> TextToImage:
+    """The same weights, computed with in single precision."""
+    model = open_pipeline(predicting, "bf16")
+    model.denoiser.float()
+    model.pipeline.text_encoder.float()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("parameterization", "solver"),
+    [
+        *(("diffusion", solver) for solver in DIFFUSION_SOLVERS),
+        *((flow, solver) for flow in ("raw", "converted") for solver in FLOW_SOLVERS),
+    ],
+)
+def test_low_precision_is_for_the_network_only(
+    low: TextToImage, same: TextToImage, parameterization: Parameterization, solver: str
+) -> None:
+    low.parameterization = same.parameterization = parameterization
+    found, expected = (model.sample(noise(2), captions(2), 25, 3.0, solver) for model in (low, same))
+    assert (found - expected).norm() < 0.006 * expected.norm()  # with a state in bf16: .0095 to .036
+
+
+@pytest.mark.parametrize("parameterization", ["raw", "converted"])
+def test_training_in_low_precision_keeps_state_and_target_single(
+    parameterization: Parameterization, predicting: Path
+) -> None:
+    model, seen = open_pipeline(predicting), list[Tensor]()
+    model.parameterization = parameterization
+    unet = model.forward
+
+    def spy(x: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        output = unet(x, timestep, condition)
+        seen.extend((x, timestep, output))
+        return output
+
+    model.forward = spy  # type: ignore[method-assign]
+    sigma, latent, condition = torch.tensor([0.2, 0.7, 0.99, 1.0]), noise(4, seed=1), model.encode(captions(4))
+
+    def loss() -> Tensor:
+        return reflow_loss(model.velocity(), noise(4), latent, condition, sigma, "l2")
+
+    with torch.autocast("cpu", torch.bfloat16):
+        low = loss()
+    assert [one.dtype for one in seen] == [torch.float32, torch.float32, torch.bfloat16]
+    with torch.no_grad():
+        exact = loss()
+    assert low.dtype == torch.float32 and abs(float(low / exact) - 1) < 3e-3
+    assert torch.equal(seen[0], seen[3]) and torch.equal(seen[1], seen[4]), "the same question in both"
+
+
+def test_a_network_is_told_whole_times_and_the_very_noise_that_is_stored(teacher_folder: Path) -> None:
+    model, seen = open_pipeline(teacher_folder, "bf16"), list[tuple[Tensor, Tensor]]()
+    forward = model.forward
+
+    def spy(x: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        seen.append((x, timestep))
+        return forward(x, timestep, condition)
+
+    model.forward = spy  # type: ignore[method-assign]
+    model.sample(noise(1), captions(1), 25, 1.0, "dpmsolver++")
+    times = [timestep for _, timestep in seen]
+    assert [time.item() for time in times] == [999 - 40 * i for i in range(25)]
+    assert all(time.dtype == torch.float32 for time in times), "999 is 1000 in bf16"
+    assert torch.equal(seen[0][0], noise(1).bfloat16())
 
 
 def test_guidance_is_the_difference_to_the_empty_prompt(teacher: TextToImage) -> None:
@@ -81,3 +170,33 @@ def test_a_sample_is_single_precision_on_the_cpu_whatever_the_model_is(flow_fold
     latent = model.sample(noise(1), captions(1), 2, 1.5, "euler")
     assert (latent.dtype, latent.device.type, latent.shape) == (torch.float32, "cpu", (1, *LATENT))
     assert model.decode(latent).dtype == torch.uint8
+
+
+@pytest.fixture(scope="module")
+def stock(predicting: Path) -> StableDiffusionPipeline:
+    """That teacher in the stock pipeline."""
+    pipeline = StableDiffusionPipeline.from_pretrained(predicting)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def solved(predicting: Path) -> TextToImage:
+    """That teacher in single precision."""
+    return open_pipeline(predicting)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+@pytest.mark.parametrize("solver", DIFFUSION_SOLVERS)
+def test_a_teacher_is_solved_as_the_stock_pipeline_does_with_that_scheduler(
+    stock: StableDiffusionPipeline, solved: TextToImage, solver: str, guidance: float
+) -> None:
+    scheduler, options = DIFFUSION_SOLVERS[solver]
+    stock.scheduler = scheduler.from_config(stock.scheduler.config, timestep_spacing="trailing", **options)
+    prompts = captions(2)
+    for steps in (3, 10):
+        ours = solved.sample(noise(2), prompts, steps, guidance, solver)
+        theirs = stock(
+            prompts, num_inference_steps=steps, guidance_scale=guidance, latents=noise(2), output_type="latent"
+        ).images
+        assert (ours - theirs).norm() < 1e-5 * theirs.norm()
