@@ -10,7 +10,8 @@ from prefect import Flow, flow
 from flows.algorithms import algorithms, find_algorithm
 from flows.algorithms.algorithm import Algorithm
 from flows.recipes import chain_of
-from flows.run.planner import plan
+from flows.run.preflight import pictures_looked_at, preflight
+from flows.run.rehearsal import rehearse
 from flows.run.runner import LeftOut, recorded
 from flows.run.selection import EVERYTHING, Choice
 from infra.store import open_store
@@ -22,8 +23,9 @@ def pipeline_flow(algorithm: Algorithm) -> Flow[..., str | None]:
 
     def body(recipe: Recipe, store: str, choice: Choice = EVERYTHING) -> str | None:
         chain, where = chain_of(recipe.seeded(), algorithm.name), open_store(store)
-        plan(chain, where)  # raises for files that are missing, before hours of work
-        with recorded(chain, where, choice) as do:
+        preflight(chain)  # again for who comes without the command line
+        rehearse(chain, where, choice)
+        with pictures_looked_at(chain) as alarm, recorded(chain, where, choice, alarm) as do:
             *_, last = chain.replay(do).values()
             return None if isinstance(last, LeftOut) else last.uri
 

@@ -339,7 +339,38 @@ class ReflowPhase(Section):
     learning_rate: Rate = Field(default=3e-4, description="peak learning rate, per step")
 
 
-class Reflow(Training):
+class Perceiving(Training):
+    """A training that may compare pictures."""
+
+    perceptual: Perceptual = Field(default=Perceptual(), description="the distance of pictures")
+
+    @property
+    def compares_pictures(self) -> bool:
+        """Whether it does."""
+        raise NotImplementedError
+
+    @property
+    def needs_mini_clip(self) -> bool:
+        """Whether pictures are compared by the layers of the small CLIP."""
+        return self.perceptual.kind == "mini" and self.compares_pictures
+
+    @property
+    def needs_trunk(self) -> bool:
+        """Whether pictures are compared by the lpips package."""
+        return self.perceptual.kind == "lpips" and self.compares_pictures
+
+    def located(self) -> Self:
+        """With the trunk's weights from torchvision's cache, where the recipe names none and they are there."""
+        if not self.needs_trunk or self.perceptual.trunk_weights is not None:
+            return self
+        from models.known_weights import cached_trunk
+
+        cached = cached_trunk(self.perceptual.network)
+        found = str(cached) if cached.is_file() else None
+        return self.model_copy(update={"perceptual": self.perceptual.model_copy(update={"trunk_weights": found})})
+
+
+class Reflow(Perceiving):
     """Training of the rectified flow on pairs, phase after phase."""
 
     rounds: Count = Field(
@@ -376,9 +407,9 @@ class Reflow(Training):
         return self
 
     @property
-    def needs_mini_clip(self) -> bool:
-        """Whether pictures are compared by the layers of the small CLIP."""
-        return self.perceptual.kind == "mini" and self.loss == "lpips_huber"
+    def compares_pictures(self) -> bool:
+        """Whether the loss does."""
+        return self.loss == "lpips_huber"
 
 
 class ReflowJob(Reflow):
@@ -419,7 +450,7 @@ def _steps_of(phases: Sequence[ReflowPhase | DistillPhase]) -> dict[str, int]:
     return {f"phases.{number}.steps": phase.steps for number, phase in enumerate(phases)}
 
 
-class Distill(Training):
+class Distill(Perceiving):
     """Training of the one-step student, phase after phase."""
 
     architecture: Literal["same", "stacked"] = Field(
@@ -451,9 +482,9 @@ class Distill(Training):
         return self
 
     @property
-    def needs_mini_clip(self) -> bool:
-        """Whether a phase compares pictures by the layers of the small CLIP."""
-        return self.perceptual.kind == "mini" and any(phase.sees_pictures for phase in self.phases)
+    def compares_pictures(self) -> bool:
+        """Whether a phase does."""
+        return any(phase.sees_pictures for phase in self.phases)
 
 
 class Direct(Distill):

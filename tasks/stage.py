@@ -80,23 +80,28 @@ class StageWork(ABC, Generic[Config]):
         """Put together what is merged from the units of all groups, and say what was measured."""
 
 
-def named_files(config: Section, prefix: str = "") -> dict[str, Folder]:
-    """What the configuration names by path (weights, prompt files), by dotted field: inputs by content."""
-    found: dict[str, Folder] = {}
+def named_paths(config: Section, prefix: str = "") -> dict[str, str]:
+    """What the configuration names by path (weights, prompt files), by dotted field."""
+    found: dict[str, str] = {}
     for name, field_info in type(config).model_fields.items():
         value = getattr(config, name)
         if isinstance(value, Section):
-            found |= named_files(value, f"{prefix}{name}.")
+            found |= named_paths(value, f"{prefix}{name}.")
         elif isinstance(value, str) and field_info.json_schema_extra == ASIDE:
-            found[f"{prefix}{name}"] = _open(value, f"{prefix}{name}")
+            found[f"{prefix}{name}"] = value
     return found
 
 
-def _open(path: str, name: str) -> Folder:
+def named_files(stage: Stage, config: Section) -> dict[str, Folder]:
+    """The files of :func:`named_paths`: inputs by content. Raises UserError naming the recipe's field."""
+    return {name: _open(path, f"{stage.name}.{name}") for name, path in named_paths(config).items()}
+
+
+def _open(path: str, field: str) -> Folder:
     try:
         return _hashed(path, Path.cwd())
     except UserError as error:
-        raise UserError(f"{name}: {error}") from error
+        raise UserError(f"{field}: {error}") from error
 
 
 @functools.cache  # weights may be gigabytes; a process reads them once
@@ -106,7 +111,7 @@ def _hashed(path: str, start: Path) -> Folder:
 
 def stage_fingerprint(stage: Stage, config: Section, inputs: Mapping[str, Source]) -> str:
     """The identity of a stage's output: the fields that shape it and the digests of all it is made from."""
-    digests = {role: source.digest for role, source in {**inputs, **named_files(config)}.items()}
+    digests = {role: source.digest for role, source in {**inputs, **named_files(stage, config)}.items()}
     return fingerprint(stage.name, stage.version, config.identity(), digests)
 
 
@@ -143,7 +148,7 @@ def run_stage(
                     units=doing.work.extent.ids,
                     version=stage.version,
                     config=config.model_dump(mode="json"),
-                    inputs={**inputs, **named_files(config)},
+                    inputs={**inputs, **named_files(stage, config)},
                     metrics=result.metrics,
                     seeds=result.seeds,
                     started_at=started_at,

@@ -93,5 +93,5 @@ class _Walk:
     def __call__(self, stage_id: str, config: Section, /, **inputs: str | Given | None) -> str | Given:
         taken = {role: source for role, source in inputs.items() if source is not None}
         assert stage_id not in self.nodes, f"two stages of one id: {stage_id}"
-        self.nodes[stage_id] = Node(stage_id, config, taken)
+        self.nodes[stage_id] = Node(stage_id, config.located(), taken)
         return stage_id

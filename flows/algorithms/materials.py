@@ -30,6 +30,16 @@ class Materials(Recipe):
     def _has_pictures(self) -> Materials:
         if self.world is None and self.coco.path is None:
             raise ValueError("without `world` the evaluation needs `coco.path`, a folder in the MS COCO layout")
+        if self.world is not None and self.coco.path is not None:
+            raise ValueError(
+                f"`coco.path` ({self.coco.path}) has no effect beside `world`: set `world` to null to take the pictures"
+                " of that folder, or leave the path out"
+            )
+        if self.train_teacher is not None and self.teacher.path != "mini":
+            raise ValueError(
+                f"`teacher.path` ({self.teacher.path}) has no effect beside `train_teacher`: set `train_teacher` to"
+                " null to load the teacher of that folder, or leave the path out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -72,10 +72,12 @@ def run(
 ) -> None:
     """Run a recipe from prompts to report; what has been made before is not made again."""
     chosen, where = _load(recipe, overrides), open_store(store)
+    from flows.run.preflight import preflight
     from flows.run.selection import Choice, require_inputs, select
 
     choice = Choice(only=_names(only), start=_names(start), until=_names(until), force=_names(force))
     chain = chain_of(chosen)
+    preflight(chain)
     require_inputs(chain, where, select(chain, choice))
     from flows.server.connection import connected
 
@@ -124,8 +126,11 @@ def plan(
 ) -> None:
     """Say for each stage whether it is cached, to be resumed or to be run, why, and what that may take."""
     from flows.run.planner import plan as make_plan
+    from flows.run.preflight import preflight
 
-    stages = make_plan(chain_of(_load(recipe, overrides)), open_store(store))
+    chain, where = chain_of(_load(recipe, overrides)), open_store(store)
+    preflight(chain)
+    stages = make_plan(chain, where)
     if as_json:
         print(json.dumps([asdict(stage) for stage in stages], indent=2))
         return

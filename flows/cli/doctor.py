@@ -17,13 +17,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from packaging.requirements import Requirement
 
-from flows.algorithms.chain import Chain, Given
+from flows.algorithms.chain import Chain, Given, Node
 from flows.run import sources
+from flows.run.preflight import preflight
 from infra.artifact.cache import cache_folder
 from infra.artifact.fingerprint import sha256_file
 from infra.artifact.manifest import Manifest
 from infra.errors import UserError
-from infra.recipe import Section
 from infra.store import open_store
 from infra.words import size
 from tasks.stage import named_files
@@ -193,16 +193,20 @@ def _named_by(chain: Chain) -> dict[str, Callable[[], str]]:
     for one in chain.given():
         if (one.tree, one.path) not in sources.EMBEDDED:
             checks[f"{one.tree} {one.path}"] = partial(_is_tree, one)
-    return checks | {node.id: partial(_files_of, node.config) for node in chain.nodes.values()}
+    checks["preflight"] = partial(_looked_at, chain)
+    return checks | {node.id: partial(_files_of, node) for node in chain.nodes.values()}
+
+
+def _looked_at(chain: Chain) -> str:
+    preflight(chain)
+    return f"{chain.recipe.name}: fields, names, counts and headers as they should be"
 
 
 def _is_tree(given: Given) -> str:
-    found, folder = sources.given(given.tree, given.path), sources.folder_of(given.tree, given.path)
-    if given.tree == "model" and not (folder / "model_index.json").is_file():
-        raise Sick(f"{folder}: no model_index.json; expected a folder that diffusers' save_pretrained wrote.")
+    found = sources.given(given.tree, given.path)
     return f"{found.uri}: there, digest {found.digest[:12]}"
 
 
-def _files_of(config: Section) -> str:
-    found = named_files(config)
+def _files_of(node: Node) -> str:
+    found = named_files(node.stage, node.config)
     return ", ".join(f"{name} {file.uri}: digest {file.digest[:12]}" for name, file in found.items())

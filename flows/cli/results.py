@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,19 +71,35 @@ def export_tree(artifact: Artifact, folder: Path) -> str | None:
     """Copy the artifact's file tree to `folder`: a model lies there as `from_pretrained` wants it.
 
     Returns what its user has to know, which then also stands in NOTE.txt beside it; None where there is nothing. Raises
-    UserError when the folder is not empty or the artifact holds no tree.
+    UserError when the folder is not empty or cannot be written, and when the artifact holds no tree.
     """
     tree = STAGES[artifact.stage].tree if artifact.stage in STAGES else None
     if tree is None:
         others = ", ".join(stage.name for stage in STAGES.values() if stage.tree == "model")
         raise UserError(f"artifact {artifact.uri}: holds no folder to export; a {others} does.")
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder}: is not empty. Name a new folder, so that nothing of yours is replaced.")
-    shutil.copytree(artifact.folder(tree), folder, dirs_exist_ok=True)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file. Name a new folder, so that nothing of yours is replaced.")
+    source = artifact.folder(tree)
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(f"{folder}: is not empty. Name a new folder, so that nothing of yours is replaced.")
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        return _noted(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write here: {_said(error)}. Name a folder that you may write to.") from error
+
+
+def _noted(folder: Path) -> str | None:
     if not (folder / MARKER).is_file():
         return None
     (folder / "NOTE.txt").write_text(_CONVERTED, encoding="utf-8")
     return f"{folder}: {_CONVERTED.strip()}"
+
+
+def _said(error: OSError) -> str:
+    """What an error says; copying a tree collects its errors as (from, to, text)."""
+    collected = error.args[0] if isinstance(error, shutil.Error) else None
+    return str(collected[0][2]) if isinstance(collected, list) else error.strerror or str(error)
 
 
 def model_source(store: Store, model: str, chain: Chain) -> Source:
@@ -96,7 +113,17 @@ def model_source(store: Store, model: str, chain: Chain) -> Source:
         raise UserError(f"--model {model}: the recipe {chain.recipe.name} makes none. See: instaflow plan.")
     if Path(model).expanduser().joinpath("model_index.json").is_file():
         return given("model", model)
+    if "/" not in model:
+        raise UserError(f"--model {model}: there is no such model. {_models(model, chain)}")
     return Artifact.find(store, model)
+
+
+def _models(asked: str, chain: Chain) -> str:
+    """What there is instead."""
+    roles = [role.name for role in chain.algorithm.roles]
+    near = difflib.get_close_matches(asked, roles, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"Expected {', '.join(roles)}, an artifact (stage/fingerprint) or a diffusers folder.{hint}"
 
 
 def save_picture(picture: Image, out: Path) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -47,12 +47,16 @@ Handle = Source | LeftOut
 
 @dataclass
 class Runner:
-    """Runs stages and keeps the run's record and the recipe's references up to date."""
+    """Runs stages and keeps the run's record and the recipe's references up to date.
+
+    `alarm` is asked now and then; it raises when there is no sense in going on.
+    """
 
     chain: Chain
     store: Store
     record: RunRecord
     selection: Selection
+    alarm: Callable[[], None]
 
     def given(self, tree: str, path: str) -> Handle:
         """A folder that lies ready."""
@@ -69,6 +73,7 @@ class Runner:
         return self._run(stage_id, config, taken)
 
     def _begin(self, stage_id: str, config: Section, taken: Mapping[str, Source]) -> None:
+        self.alarm()
         kind = stage_of(stage_id)
         base = base_of(kind.name, stage_fingerprint(kind, config, taken))
         if stage_id in self.selection.force:
@@ -120,7 +125,8 @@ class Runner:
         write_run(self.store, self.record)
 
     def _beat(self, watch: Watch) -> None:
-        """Give a sign of life."""
+        """Give a sign of life, if there is still sense in it."""
+        self.alarm()
         self._change(watch.measured())
         with _forgiven():
             self._write()
@@ -140,7 +146,9 @@ class Runner:
 
 
 @contextmanager
-def recorded(chain: Chain, store: Store, choice: Choice = EVERYTHING) -> Iterator[Runner]:
+def recorded(
+    chain: Chain, store: Store, choice: Choice = EVERYTHING, alarm: Callable[[], None] = lambda: None
+) -> Iterator[Runner]:
     """A runner of the chosen stages whose run record tells how the block ended."""
     selection = select(chain, choice)
     started_at = utc_now()
@@ -159,6 +167,7 @@ def recorded(chain: Chain, store: Store, choice: Choice = EVERYTHING) -> Iterato
             heartbeat_at=started_at,
         ),
         selection,
+        alarm,
     )
     write_run(store, runner.record)
     try:

@@ -15,6 +15,8 @@ from infra.recipe.yaml_file import shown
 Where = Callable[[Location], str]
 """The file or override that a field comes from."""
 
+_EXPECTED = {"bool_type": "true or false"}
+
 
 def explained(details: list[ErrorDetails], kind: type[Section], where: Where) -> str:
     """pydantic's findings on a `kind` in the user's words, one a line."""
@@ -40,7 +42,7 @@ def _explained(detail: ErrorDetails, kind: type[Section], where: Where) -> str:
         return f"{source}: {field}: missing. {_meaning(location, kind)}"
     if detail["type"] == "value_error":
         return f"{source}: {field}: {detail['ctx']['error']}."
-    expected = detail["msg"].removeprefix("Input should be ")
+    expected = _EXPECTED.get(detail["type"]) or detail["msg"].removeprefix("Input should be ")
     text = f"{source}: {field}: found {shown(detail['input'])}, expected {expected}. {_meaning(location, kind)}"
     return text.rstrip()
 

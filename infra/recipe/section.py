@@ -6,7 +6,7 @@ digest, as an input of the stage. A field that came later declares the value tha
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -32,6 +32,10 @@ class Section(BaseModel):
     """Base of every part of a recipe: frozen, strict types, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def located(self) -> Self:
+        """The section with the files named that stand for a path that is null; itself where there are none."""
+        return self
 
     def identity(self) -> dict[str, JsonValue]:
         """The output-affecting fields with defaults filled in: what a fingerprint is made of."""

@@ -1,4 +1,4 @@
-"""YAML as people write it: 1e-4 is a number, a repeated key a mistake, and every error says where."""
+"""YAML as people write it: 1e-4 is a number, 010 is none, a repeated key is a mistake, and every error says where."""
 
 from __future__ import annotations
 
@@ -13,14 +13,30 @@ from infra.errors import UserError
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """YAML with 1e-4 read as a number (YAML 1.1 takes it for text) and repeated keys refused."""
+    """YAML with repeated keys refused, and numbers and truth values as in YAML 1.2.
+
+    YAML 1.1 takes 1e-4 for text, 010 for 8, 1:30 for 90 and no for false: what a field then means, nobody meant.
+    """
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\d[\d_]*)(?:\.[\d_]*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
+_PLAIN = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?(?:0|[1-9][\d_]*|0x[\da-fA-F_]+)", "-+0123456789"),
+    "float": (
+        r"[-+]?(?:\d[\d_]*(?:\.[\d_]*)?[eE][-+]?\d+|\d[\d_]*\.[\d_]*|\.\d[\d_]*(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF))"
+        r"|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+}
+"""How the values are written that are no text, and what they begin with."""
+
+_OURS = {f"tag:yaml.org,2002:{kind}" for kind in _PLAIN}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag not in _OURS]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _kind, (_pattern, _first) in _PLAIN.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})$"), list(_first))
 
 
 def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
@@ -58,6 +74,10 @@ def parse_yaml(text: str, where: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         raise UserError(f"{where}:{place} no valid YAML: {error.problem or error.context}.") from error
+    except RecursionError as error:
+        raise UserError(
+            f"{where}: nested too deeply. Expected a mapping of sections, each a mapping of fields."
+        ) from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date of no calendar
         raise UserError(f"{where}: no valid YAML: {error}.") from error
 

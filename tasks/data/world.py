@@ -1,6 +1,7 @@
 """Stage `world`: render the miniature caption set in the MS COCO layout."""
 
 import time
+from pathlib import Path
 
 from models.mini.world import write_split
 from tasks.order import derive_seed
@@ -26,6 +27,12 @@ class RenderWorld(StageWork[World]):
     def finish(self, units: Units) -> StageResult:
         """The number of pictures of each split."""
         return StageResult(metrics=dict(_counts(self.config)), seeds={"world": self.config.seed})
+
+
+def is_miniature(annotations: Path) -> bool:
+    """Whether a caption file is the miniature world's, whose attributes can be read: its scenes lie beside it."""
+    scenes = annotations.name.replace("captions_", "scenes_")
+    return scenes != annotations.name and annotations.with_name(scenes).is_file()
 
 
 def _counts(config: World) -> dict[str, int]:

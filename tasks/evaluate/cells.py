@@ -58,6 +58,19 @@ def captions_needed(config: Evaluate) -> int:
     return config.num_images * (1 if config.reference == "none" else 2)
 
 
+def too_few_captions(config: Evaluate, captions: int, file: str) -> str | None:
+    """What is wrong with so many pictures with captions, beginning with the field's name; None when they do."""
+    needed, count = captions_needed(config), config.num_images
+    if captions >= needed:
+        return None
+    half = ", half of them for the reference" if needed > count else ""
+    or_none = ' or evaluate.reference to "none"' if half and count <= captions else ""
+    return (
+        f"num_images: {count} pictures need {needed} captions{half}, and {file} holds {captions}. Set num_images to"
+        f" {captions * count // needed} or less{or_none}, or name a larger caption file."
+    )
+
+
 def sets_of_pictures(config: EvaluateJob) -> tuple[str, ...]:
     """What the cells are compared with: real pictures; the teacher's and real ones of other captions, if asked for."""
     return ("coco",) if config.reference == "none" else ("coco", "reference", "coco-other")

@@ -27,10 +27,10 @@ from models.solvers import straightness
 from tasks.data.coco import Caption, read_captions
 from tasks.data.load import load_model
 from tasks.data.picture_batches import picture_batches
+from tasks.data.world import is_miniature
 from tasks.evaluate.cells import (
     SPEED,
     Cell,
-    captions_needed,
     cells,
     guidance_of,
     sets_of_pictures,
@@ -38,6 +38,7 @@ from tasks.evaluate.cells import (
     shards,
     simulated,
     straightness_id,
+    too_few_captions,
 )
 from tasks.evaluate.independence import require_independent
 from tasks.evaluate.measure import CONTACT_PICTURES, Sampled, seeds_of
@@ -77,16 +78,9 @@ class Evaluation(StageWork[EvaluateJob]):
         self._models: dict[str, TextToImage] = {}
 
     def _enough(self, captions: list[Caption]) -> list[Caption]:
-        needed = captions_needed(self.config)
-        if len(captions) >= needed:
-            return captions
-        fewer = len(captions) * self.config.num_images // needed
-        others = ' or evaluate.reference to "none"' if needed > self.config.num_images <= len(captions) else ""
-        raise UserError(
-            f"evaluate.num_images: {self.config.num_images} pictures a model take {needed} captions"
-            f"{' (as many again for the reference)' if needed > self.config.num_images else ''}, but {self.annotations}"
-            f" has {len(captions)} pictures with captions. Set evaluate.num_images to {fewer} or less{others}."
-        )
+        if fault := too_few_captions(self.config, len(captions), str(self.annotations)):
+            raise UserError(f"evaluate.{fault}")
+        return captions
 
     def make(self, group: Group) -> None:
         """Measure a shard of pictures, or the straightness of a model."""
@@ -139,7 +133,7 @@ class Evaluation(StageWork[EvaluateJob]):
     @cached_property
     def judges(self) -> Judges:
         """The networks that look at the pictures. Raises UserError for weights that are not there."""
-        return _judges(self.config, self.inputs)
+        return _judges(self.config, self.inputs, is_miniature(self.annotations))
 
     @cached_property
     def resize(self) -> Resize:
@@ -301,7 +295,7 @@ def _without(names: Collection[str], path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in file.keys() if name not in names}
 
 
-def _judges(config: EvaluateJob, inputs: Mapping[str, Source]) -> Judges:
+def _judges(config: EvaluateJob, inputs: Mapping[str, Source], miniature: bool) -> Judges:
     mini = inputs["judge"].folder("clip") if "judge" in inputs else None
     architecture = str(mini) if config.clip.architecture == "mini" else config.clip.architecture
     try:
@@ -309,7 +303,7 @@ def _judges(config: EvaluateJob, inputs: Mapping[str, Source]) -> Judges:
         features = _features(config, mini, clip)
     except (FileNotFoundError, ValueError) as error:
         raise UserError(f"evaluate: {error}") from error
-    return Judges(features, clip, config.clip.prompt_prefix, load_reader(mini) if mini else None)
+    return Judges(features, clip, config.clip.prompt_prefix, load_reader(mini) if mini and miniature else None)
 
 
 def _features(config: EvaluateJob, mini: Path | None, clip: Clip) -> Features | None:

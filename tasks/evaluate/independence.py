@@ -8,13 +8,14 @@ from infra.artifact import Artifact, Source
 from infra.errors import UserError
 from tasks.sections import EvaluateJob
 from tasks.stage import named_files
+from tasks.stages import STAGES
 
 _NO_NETWORK_OF_A_LOSS = {"teacher", "pairs", "more_pairs"}
 
 
 def judges(inputs: Mapping[str, Source], config: EvaluateJob) -> dict[str, str]:
     """The digest of each network that measures, by the field or input that it is."""
-    files = {name: file.digest for name, file in named_files(config).items()}
+    files = {name: file.digest for name, file in named_files(STAGES["evaluate"], config).items()}
     return files | ({"judge": inputs["judge"].digest} if "judge" in inputs else {})
 
 

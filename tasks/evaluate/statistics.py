@@ -12,7 +12,7 @@ from models.mini.reader import AttributeReader, attribute_hits, read_attributes
 
 @dataclass(frozen=True)
 class Judges:
-    """The frozen networks that look at pictures; ``reader`` knows the miniature world only.
+    """The frozen networks that look at pictures; ``reader`` knows the miniature world, None beside other captions.
 
     ``features`` is what the Frechet distance sees, None for the CLIP's own image features.
     """

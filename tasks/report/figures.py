@@ -76,10 +76,14 @@ class Figures:
     def of_metric(self, records: Sequence[Measured], metric: Metric, against: str = "steps") -> str | None:
         """A metric against the steps (or the seconds) it takes: curves where a model has several, else points.
 
-        None when no record holds the number.
+        None when no record holds the number. Raises ValueError when those that do have no place on the axes.
         """
         series = {role.name: _series(records, role.name, against, metric) for role in self.roles}
         if not any(len(points) for points in series.values()):
+            names = [role.name for role in self.roles]
+            measured = [record for record in records if record.model in names and record.number(against)]
+            if any(record.number(metric.key) is not None for record in measured):
+                raise ValueError("no value is positive, as its logarithmic axis needs")
             return None
         sink: list[str] = []
         title = metric.title if against == "steps" else f"{metric.title.partition(' to ')[0]} and time"
@@ -97,7 +101,12 @@ class Figures:
         return sink[0]
 
     def training(self, curves: Sequence[Curve], column: str, title: str) -> str:
-        """A column of training curves over the steps on a log axis: bin means, with the bins' range as a band."""
+        """A column of training curves over the steps on a log axis: bin means, with the bins' range as a band.
+
+        Raises ValueError when there is nothing that a log axis can show.
+        """
+        if not any(_shown_by_log(curve.columns[column]).any() for curve in curves):
+            raise ValueError("no value is finite and positive, as its logarithmic axis needs")
         sink: list[str] = []
         with self._panel(title, sink) as axes:
             for number, curve in enumerate(curves):
@@ -115,7 +124,10 @@ class Figures:
         return sink[0]
 
     def trajectories(self, paths: Mapping[str, Points]) -> list[str]:
-        """One panel per latent of the paths [k, n, D] by role; all panels share their axes."""
+        """One panel per latent of the paths [k, n, D] by role; all panels share their axes.
+
+        Raises ValueError as :func:`project` does.
+        """
         drawn = [role for role in self.roles if role.name in paths]
         flat = [[project(path) for path in paths[role.name]] for role in drawn]
         across = np.concatenate([path[:, 1] for found in flat for path in found] or [np.zeros(1)])
@@ -211,11 +223,15 @@ def _y_axis(axes: Axes, is_log: bool) -> None:
 
 def _binned(x: Points, y: Points) -> tuple[Points, Points, Points, Points]:
     """Centre, least, mean and greatest value of up to BINS runs of the points that a log axis can show."""
-    kept = np.isfinite(y) & (y > 0)
+    kept = _shown_by_log(y)
     groups = [g for g in np.array_split(np.stack([x[kept], y[kept]], 1), BINS) if len(g)]
     columns = [(g[:, 0].mean(), g[:, 1].min(), g[:, 1].mean(), g[:, 1].max()) for g in groups]
     centre, low, mean, high = np.array(columns, dtype=np.float64).reshape(-1, 4).T
     return centre, low, mean, high
+
+
+def _shown_by_log(values: Points) -> NDArray[np.bool_]:
+    return np.isfinite(values) & (values > 0)
 
 
 def _phase_names(axes: Axes, curves: Sequence[Curve]) -> None:
@@ -238,12 +254,16 @@ def _phase_names(axes: Axes, curves: Sequence[Curve]) -> None:
 def project(path: Points) -> Points:
     """A path [n, D] on the plane of its chord and its main deviation from it, in chord lengths: [n, 2].
 
-    The first point is (0, 0), the last (1, 0); constant speed gives equal steps along the first axis.
+    The first point is (0, 0), the last (1, 0); constant speed gives equal steps along the first axis. Raises ValueError
+    for a path that is not finite, and for one that ends where it began.
     """
+    if not np.isfinite(path).all():
+        raise ValueError("a path holds numbers that are not finite")
     moved = path - path[0]
     chord = moved[-1]
     length = float(np.linalg.norm(chord))
-    assert length > 0, "a path that ends where it began has no chord"
+    if length == 0:
+        raise ValueError("a path ends where it began")
     along = moved @ chord / length**2
     deviation = moved - np.outer(along, chord)
     main = np.linalg.svd(deviation, full_matrices=False)[2][0]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ import jinja2
 import numpy as np
 import pyarrow.parquet as pq
 from markupsafe import Markup
+from PIL import Image
 from pydantic import JsonValue
 from safetensors.numpy import load_file
 
@@ -34,13 +36,16 @@ from tasks.stages import CURVE_FILE, STAGES, Group
 FILES = ("report.html", "contact_sheet.png", "metrics.json")
 CELL_COLUMNS = (("steps", "steps"), ("guidance", "guidance"), ("solver", "solver"), ("num_images", "pictures"))
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Panel:
-    """A figure of the page."""
+    """A figure of the page, or why there is none."""
 
     svg: Markup
     caption: str
+    absent: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class WriteReport(StageWork[ReportJob]):
         started, (page, picture, copy) = time.monotonic(), (self.out.workdir / name for name in FILES)
         tensors, prompts = (self.evaluation.fetch(name) for name in ("contact.safetensors", "contact.json"))
         sheet = read_contact_sheet(tensors, prompts, self.config.columns, self.roles)
-        draw(sheet).save(picture, optimize=True)
+        _sheet(sheet).save(picture, optimize=True)
         self.work.advance(1)
         page.write_text(self._page(sheet), encoding="utf-8")
         shutil.copyfile(self.evaluation.fetch("metrics.json"), copy)
@@ -102,7 +107,7 @@ class WriteReport(StageWork[ReportJob]):
             roles=self.roles,
             by_name={role.name: role for role in self.roles},
             models=[role for role in self.roles if fullest(records, role.name)],
-            quality=self._quality(),
+            quality=list(self._quality()),
             training=list(self._training(curves)),
             trained=[role for role in self.roles if role in [curve.role for curve in curves]],
             straightness=self._straightness(),
@@ -138,12 +143,17 @@ class WriteReport(StageWork[ReportJob]):
         curve = STAGES[source.stage].curve if isinstance(source, Artifact) else None
         return next((role for role in self.roles if curve and role.name == curve.role), None)
 
-    def _quality(self) -> list[Panel]:
+    def _quality(self) -> Iterator[Panel]:
         """Every number against the steps it takes, and the distance against the time."""
-        records, (first, *_) = self.metrics.records, METRICS
-        drawn = [(self.figures.of_metric(records, metric), _caption(metric)) for metric in METRICS if metric.title]
-        time_ = self.figures.of_metric(records, first, against="seconds_per_image"), "lower and further left is better"
-        return [Panel(Markup(svg), caption) for svg, caption in [*drawn, time_] if svg]
+        records, (first, *_), draw = self.metrics.records, METRICS, self.figures.of_metric
+        for metric in METRICS:
+            if metric.title:
+                yield from _panels(metric.title, lambda of=metric: [draw(records, of)], _caption(metric))  # type: ignore[misc]
+        yield from _panels(
+            f"{first.title} and time",
+            lambda: [draw(records, first, against="seconds_per_image")],
+            "lower and further left is better",
+        )
 
     def _curves(self) -> Iterator[figures.Curve]:
         for stage_id, source in self.inputs.items():
@@ -157,9 +167,12 @@ class WriteReport(StageWork[ReportJob]):
         for title in dict.fromkeys(curve.title for curve in declared):
             roles = [curve.role for curve in declared if curve.title == title]
             if found := [curve for curve in curves if curve.role.name in roles]:
-                yield Panel(Markup(self.figures.training(found, "loss", f"{title}: loss")), "")
+                yield from self._curve_panels(found, "loss", f"{title}: loss")
         if curves:
-            yield Panel(Markup(self.figures.training(curves, "gradient_norm", "Gradient norm, before clipping")), "")
+            yield from self._curve_panels(curves, "gradient_norm", "Gradient norm, before clipping")
+
+    def _curve_panels(self, curves: Sequence[figures.Curve], column: str, title: str) -> list[Panel]:
+        return _panels(title, lambda: [self.figures.training(curves, column, title)])
 
     def _straightness(self) -> list[tuple[Role, float]]:
         """S of each role that it was measured for."""
@@ -174,7 +187,26 @@ class WriteReport(StageWork[ReportJob]):
             for name, path in paths.items()
             if count
         }
-        return [Panel(Markup(svg), "") for svg in self.figures.trajectories(flat)] if flat else []
+        return _panels("Paths of latents", lambda: self.figures.trajectories(flat)) if flat else []
+
+
+def _sheet(sheet: ContactSheet) -> Image.Image:
+    """The contact sheet; where it cannot be drawn, an empty picture: a report never fails a run."""
+    try:
+        return draw(sheet)
+    except Exception as error:  # whatever it is: days of work are not lost for one picture
+        _log.warning("report: the contact sheet cannot be drawn: %s", str(error) or type(error).__name__)
+        return Image.new("RGB", (1, 1), "white")
+
+
+def _panels(title: str, draw: Callable[[], Sequence[str | None]], caption: str = "") -> list[Panel]:
+    """What was drawn; where that fails, a panel that says so: a report never fails a run."""
+    try:
+        return [Panel(Markup(svg), caption) for svg in draw() if svg]
+    except Exception as error:  # whatever it is: days of work are not lost for one figure
+        reason = f"{title} cannot be drawn: {str(error) or type(error).__name__}"
+        _log.warning("report: %s", reason)
+        return [Panel(Markup(""), "", f"{reason}.")]
 
 
 def _caption(metric: Metric) -> str:

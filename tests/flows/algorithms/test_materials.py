@@ -48,6 +48,24 @@ def test_pictures_come_from_somewhere(algorithm: str) -> None:
         parse_recipe({"name": "test", "algorithm": algorithm, "world": None}, "here")
 
 
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"coco": {"path": "/data/coco"}},
+            r"`coco\.path` \(/data/coco\) has no effect beside `world`: set `world` to null",
+        ),
+        (
+            {"train_teacher": {}, "teacher": {"path": "/models/sd"}},
+            r"`teacher\.path` \(/models/sd\) has no effect beside `train_teacher`: set `train_teacher` to null",
+        ),
+    ],
+)
+def test_a_path_that_nothing_is_read_from_is_refused(sections: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_recipe({"name": "test", **sections}, "here")
+
+
 def test_published_weights_are_turned_before_anything_else() -> None:
     teacher = {"path": "/models/instaflow", "convention": "paper"}
     nodes = chain_of(parse_recipe({"name": "test", "teacher": teacher}, "test")).nodes

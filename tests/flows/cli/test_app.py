@@ -253,6 +253,14 @@ def test_a_standing_server_takes_the_records_of_later_runs(start: Start, cli: Cl
         (["plan", "other.yaml"], "other.yaml: algorithm: found 'instaflw', expected one of instaflow, miniature. Did"),
         (["generate", "a large red circle"], "recipe mini has no distill here. Run it first"),
         (["generate", "a ring", "--model", "2-rf", "--recipe", "two.yaml"], "recipe two has no reflow-2 here"),
+        (
+            ["generate", "a ring", "--model", "studnet"],
+            "--model studnet: there is no such model. Expected teacher, 2-rf",
+        ),
+        (["plan", "tiny", "--set", "prompts={source: text, path: gone.txt}"], "prompts.path: gone.txt: no such file"),
+        (["plan", "tiny", "--set", "pairs.steps=4", "--set", "pairs.steps=5"], "--set pairs.steps=4: contradicted by"),
+        (["plan", "deep.yaml"], "deep.yaml: nested too deeply"),
+        (["plan", "tiny", "--set", "coco.path=elsewhere"], "`coco.path` (elsewhere) has no effect beside `world`"),
         (["report"], "recipe mini has no report here"),
         (["export", "distill/ffff", "student"], "artifact distill/ffff: nothing of that name"),
     ],
@@ -260,6 +268,7 @@ def test_a_standing_server_takes_the_records_of_later_runs(start: Start, cli: Cl
 def test_a_users_mistake_is_a_sentence(cli: Cli, tmp_path: Path, arguments: list[str], message: str) -> None:
     (tmp_path / "other.yaml").write_text("name: other\nalgorithm: instaflw\n")
     (tmp_path / "two.yaml").write_text("name: two\nreflow: {rounds: 2}\n")
+    (tmp_path / "deep.yaml").write_text("{a: " * 3000 + "1" + "}" * 3000)
     run = cli(*arguments)
     assert run.returncode == 2
     assert message in run.stderr and "Traceback" not in run.stderr

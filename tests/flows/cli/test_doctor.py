@@ -58,7 +58,7 @@ def _text(found: dict[str, Finding], name: str) -> str:
 def test_all_is_well(tmp_path: Path) -> None:
     found = _found(tmp_path, RECIPE)
     assert all(one.is_well for one in found.values()), found
-    assert {*found} == {"store", "disk", "packages", "torch", "prefect", "weights"}
+    assert {*found} == {"store", "disk", "packages", "torch", "prefect", "weights", "preflight"}
     assert "creates a name once" in found["store"].text and "CPU threads" in found["torch"].text
     assert open_store(tmp_path / "store").list() == [], "nothing is left behind"
 
@@ -68,7 +68,7 @@ def test_the_command_has_a_line_each_and_an_exit_code(
 ) -> None:
     _impatient(monkeypatch)  # the command would set its own for the tests that follow
     run = CliRunner().invoke(app, ["doctor", "tiny", "--store", str(tmp_path / "store")])
-    assert run.exit_code == 0 and len(run.stdout.splitlines()) == 6
+    assert run.exit_code == 0 and len(run.stdout.splitlines()) == 7
     shutil.rmtree(weights / "clip")
     run = CliRunner().invoke(app, ["doctor", "--store", str(tmp_path / "store")])
     assert run.exit_code == 1
@@ -147,11 +147,13 @@ def test_what_a_recipe_names(tmp_path: Path) -> None:
         ],
     )
     found = _found(tmp_path, recipe)
-    assert "no model_index.json" in _text(found, f"model {tmp_path / 'teacher'}")
     assert f"inception_weights: {missing}: no such file" in _text(found, "evaluate")
     assert found["distill"].is_well and "vgg.pth: digest" in found["distill"].text
-    (tmp_path / "teacher" / "model_index.json").write_text("{}")
-    assert _found(tmp_path, recipe)[f"model {tmp_path / 'teacher'}"].is_well
+    assert f"{tmp_path / 'teacher'}: there, digest" in found[f"model {tmp_path / 'teacher'}"].text
+    amiss = _text(found, "preflight")
+    assert amiss.startswith("3 things are in the way of test: teacher.path: ") and "no model_index.json" in amiss
+    assert f"distill.perceptual.trunk_weights: {tmp_path / 'vgg.pth'}: no whole file of weights" in amiss
+    assert f"evaluate.inception_weights: {missing}: no such file" in amiss
 
 
 @pytest.fixture

@@ -78,6 +78,29 @@ def test_a_model_is_copied_as_from_pretrained_wants_it(kitchen: Kitchen, tmp_pat
         export_tree(student, folder)
 
 
+def test_an_export_replaces_no_file_and_says_where_it_may_not_write(kitchen: Kitchen, tmp_path: Path) -> None:
+    kitchen.run()
+    student, there = kitchen.artifact("distill"), tmp_path / "there"
+    there.write_text("mine")
+    with pytest.raises(UserError, match=r"there: is a file\. Name a new folder, so that nothing of yours is replaced"):
+        export_tree(student, there)
+    assert there.read_text() == "mine"
+    with pytest.raises(UserError, match=r"there/in: cannot write here: Not a directory\. Name a folder that you may"):
+        export_tree(student, there / "in")
+    with pytest.raises(UserError, match=r"cannot write here: (Permission denied|Read-only|No such file)"):
+        export_tree(student, Path("/proc/student"))
+
+
+@pytest.mark.parametrize(("asked", "hint"), [("studnet", " Did you mean student?"), ("best", "")])
+def test_a_model_that_there_is_not_is_told_which_there_are(kitchen: Kitchen, asked: str, hint: str) -> None:
+    with pytest.raises(UserError) as caught:
+        model_source(kitchen.store, asked, CHAIN)
+    assert str(caught.value) == (
+        f"--model {asked}: there is no such model. Expected teacher, 2-rf, student, direct, an artifact"
+        f" (stage/fingerprint) or a diffusers folder.{hint}"
+    )
+
+
 def test_a_converted_flow_is_exported_with_a_warning(kitchen: Kitchen, tmp_path: Path) -> None:
     model = tmp_path / "converted"
     model.mkdir()

@@ -150,7 +150,11 @@ def test_overrides(tmp_path: Path) -> None:
     ("override", "expected"),
     [
         ("pairs.stpes=3", "--set pairs.stpes=3: pairs.stpes: unknown key. Did you mean pairs.steps?"),
-        ("pairs.steps=no", "--set pairs.steps=no: pairs.steps: found False, expected a valid integer"),
+        ("pairs.steps=no", "--set pairs.steps=no: pairs.steps: found 'no', expected a valid integer"),
+        (
+            "direct.enabled=no",
+            "--set direct.enabled=no: direct.enabled: found 'no', expected true or false. (enabled: whether",
+        ),
         ("pairs.steps", "--set pairs.steps: expected key=value"),
         ("=3", "--set =3: expected key=value"),
         ("name.x=1", "name is 'x' and has no fields"),
@@ -176,7 +180,9 @@ def test_sections_merge_and_lists_replace(write: Write) -> None:
 
 def test_null_switches_a_section_off_and_a_section_on_again(write: Write) -> None:
     write("base.yaml", "name: base\nworld: null\ncoco: {path: /data}\ntrain_clip: {steps: 5}")
-    recipe = load_recipe(write("x.yaml", "name: x\nextends: base.yaml\nworld: {val_images: 3}\ntrain_clip: null"))
+    recipe = load_recipe(
+        write("x.yaml", "name: x\nextends: base.yaml\nworld: {val_images: 3}\ncoco: {path: null}\ntrain_clip: null")
+    )
     assert recipe.world is not None and recipe.world.val_images == 3 and recipe.train_clip is None
 
 

@@ -51,6 +51,30 @@ def test_a_number_is_a_number_however_written(text: str) -> None:
     assert parse_yaml(text, "x") == 1e-4 and isinstance(parse_yaml(text, "x"), float)
 
 
+@pytest.mark.parametrize("text", ["010", "-010", "1:30", "1:30.5", "00", "yes", "No", "on", "OFF", "y", "0o10"])
+def test_what_other_readers_take_for_another_number_or_a_truth_value_is_a_word(text: str) -> None:
+    # plain YAML 1.1 reads 010 as 8, 1:30 as 90 and no as false
+    assert parse_yaml(f"a: {text}", "x") == {"a": text}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0), ("-7", -7), ("+3", 3), ("1_600_000", 1_600_000), ("0x1F", 31), ("true", True), ("FALSE", False),
+        ("0.5", 0.5), (".5", 0.5), ("5.", 5.0), ("-1.5e+3", -1500.0), (".inf", float("inf")), ("null", None),
+    ],
+)  # fmt: skip
+def test_plain_values_are_those_of_yaml(text: str, value: object) -> None:
+    found = parse_yaml(text, "x")
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("text", ["[" * 3000 + "]" * 3000, "{a: " * 3000 + "1" + "}" * 3000])
+def test_what_is_nested_too_deeply_is_told_in_words(text: str) -> None:
+    with pytest.raises(UserError, match=r"^here: nested too deeply\. Expected a mapping of sections"):
+        parse_yaml(text, "here")
+
+
 @pytest.mark.parametrize("text", ["e4", "1e", "1e-4x", "'1e-4'", "v1e4"])
 def test_a_word_with_an_e_is_none(text: str) -> None:
     assert parse_yaml(text, "x") == text.strip("'")

@@ -9,6 +9,7 @@ from infra.artifact import Artifact
 from infra.store import Store
 from infra.store.local import LocalStore
 from models.mini.scene import is_held_out
+from tasks.data.world import is_miniature
 from tasks.progress import Progress, silent
 from tasks.sections import World
 from tasks.stage import run_stage
@@ -55,3 +56,12 @@ def test_the_seed_decides_and_nothing_else(tmp_path: Path) -> None:
         for number, seed in enumerate((1, 1, 2))
     )
     assert one.digest == again.digest != other.digest
+
+
+def test_captions_of_another_data_set_are_not_taken_for_the_world_s(store: Store, tmp_path: Path) -> None:
+    captions = run(store).folder("coco") / "annotations" / "captions_val2017.json"
+    (tmp_path / "annotations").mkdir()
+    for name in ("captions_val2017.json", "digits.json"):
+        other = tmp_path / "annotations" / name
+        other.write_bytes(captions.read_bytes())
+        assert is_miniature(captions) and not is_miniature(other)

@@ -152,12 +152,12 @@ def test_captions_are_never_used_twice_and_too_few_are_refused(inputs: dict[str,
     with pytest.raises(UserError) as told:
         run(inputs, store, alone.model_copy(update={"reference": "other_captions"}))
     assert str(told.value).startswith(
-        "evaluate.num_images: 8 pictures a model take 16 captions (as many again for the reference), but "
+        "evaluate.num_images: 8 pictures need 16 captions, half of them for the reference, and "
     )
     assert str(told.value).endswith(
-        'has 12 pictures with captions. Set evaluate.num_images to 6 or less or evaluate.reference to "none".'
+        'holds 12. Set num_images to 6 or less or evaluate.reference to "none", or name a larger caption file.'
     )
-    with pytest.raises(UserError, match=r"13 pictures a model take 13 captions, but .* Set .* to 12 or less\.$"):
+    with pytest.raises(UserError, match=r"13 pictures need 13 captions, and .* Set num_images to 12 or less, or"):
         run(inputs, store, alone.model_copy(update={"num_images": 13}))
     assert not [*store.list("evaluate")], "refused before anything was measured"
     found = run(inputs, store, alone)
@@ -202,6 +202,22 @@ def test_without_the_baseline_there_is_no_record_of_it(inputs: dict[str, Source]
     fewer = {role: source for role, source in inputs.items() if role != "direct"}
     job = JOB.model_copy(update={"steps": (1,), "teacher_steps": 1})
     assert {model for model, _ in records(run(fewer, store, job))} == {"floor", "teacher", "2-rf", "student"}
+
+
+@pytest.mark.parametrize("caption", ["the digit seven", "a red letter on a white background"])
+def test_other_captions_have_no_attribute_accuracy(
+    inputs: dict[str, Source], store: Store, tmp_path: Path, caption: str
+) -> None:
+    told = json.loads((inputs["coco"].folder("coco") / "annotations" / "captions_val2017.json").read_text())
+    others = tmp_path / "digits"
+    (others / "annotations").mkdir(parents=True)
+    (others / "val2017").symlink_to(inputs["coco"].folder("coco") / "val2017")
+    told["annotations"] = [{**one, "caption": caption} for one in told["annotations"]]
+    (others / "annotations" / "captions_val2017.json").write_text(json.dumps(told))
+    job = JOB.model_copy(update={"steps": (1,), "teacher_steps": 1})
+    made = run({**inputs, "coco": Folder.open(others, "coco")}, store, job)
+    assert {record["attribute_accuracy"] for record in metrics(made)["records"]} == {None}
+    assert all(record["clip_score"] is not None for record in metrics(made)["records"])
 
 
 def test_missing_weights_are_named(inputs: dict[str, Source], store: Store, tmp_path: Path) -> None:

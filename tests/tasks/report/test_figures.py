@@ -7,6 +7,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 
 from tasks.evaluate.measured import Measured
 from tasks.evaluate.metrics import METRICS
@@ -85,7 +86,9 @@ def test_only_the_given_roles_are_drawn() -> None:
 
 def test_what_a_log_axis_cannot_show_is_left_out() -> None:
     zero = [r.model_copy(update={"frechet_distance": 0.0}) for r in RECORDS if r.model == "student"]
-    assert ALL.of_metric(zero, FRECHET) is None
+    with pytest.raises(ValueError, match="no value is positive"):
+        ALL.of_metric(zero, FRECHET)
+    assert ALL.of_metric([*RECORDS, *zero], FRECHET) == ALL.of_metric(RECORDS, FRECHET)
     negative = [r.model_copy(update={"clip_score": -0.5}) for r in RECORDS if r.model == "student"]
     assert ALL.of_metric(negative, next(m for m in METRICS if m.key == "clip_score")) is not None
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
@@ -19,6 +22,8 @@ from infra.artifact import MANIFEST, Artifact, Source
 from infra.store import Store
 from tasks.evaluate.measured import shown
 from tasks.progress import Progress, silent
+from tasks.report import figures
+from tasks.report import report as report_module
 from tasks.report.contact_sheet import draw, read_contact_sheet
 from tasks.roles import STANDARD, STUDENT
 from tasks.sections import Report, ReportJob
@@ -191,6 +196,83 @@ def test_a_run_without_direct_and_without_attributes_has_a_page(
     text = made.fetch("report.html").read_text()
     assert "Attribute accuracy" not in text and "not measured" in text and "Path of latent" not in text
     assert "Direct" not in Page(text).text and "--role-direct" not in text
+
+
+def _with_curve(store: Store, inputs: dict[str, Source], stage_id: str, loss: float, folder: Path) -> dict[str, Source]:
+    """The inputs with another training curve of one stage: the same loss at every step."""
+    made = inputs[stage_id]
+    assert isinstance(made, Artifact)
+    table = pq.read_table(made.fetch("curve.parquet"))
+    at = table.column_names.index("loss")
+    pq.write_table(table.set_column(at, "loss", pa.array([loss] * len(table))), folder / "curve.parquet")
+    other = small_run.commit(
+        store,
+        stage_id,
+        {"curve.parquet": folder / "curve.parquet"},
+        config={**made.manifest.config, "other": str(loss)},
+    )
+    return {**inputs, stage_id: other}
+
+
+@pytest.mark.parametrize("loss", [0.0, -1.0, math.nan, math.inf])
+def test_a_curve_that_a_log_axis_cannot_show_says_so_in_its_place(
+    loss: float, store: Store, inputs: dict[str, Source], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = " ".join(Page(_source(store, _with_curve(store, inputs, "reflow-1", loss, tmp_path))).text)
+    told = "Reflow: loss cannot be drawn: no value is finite and positive, as its logarithmic axis needs."
+    assert told in text and f"report: {told.removesuffix('.')}" in caplog.text
+    assert "Distillation: loss" in text and "Gradient norm" in text, "the others are drawn"
+
+
+@pytest.mark.parametrize("value", [math.nan, 0.0])
+def test_paths_that_lead_nowhere_say_so_in_their_place(
+    value: float, store: Store, inputs: dict[str, Source], evaluation: Artifact, tmp_path: Path
+) -> None:
+    paths = load_file(evaluation.fetch("paths.safetensors"))
+    save_file({name: np.full_like(path, value) for name, path in paths.items()}, tmp_path / "paths.safetensors")
+    text = _source(store, {**inputs, "evaluate": _measured(store, inputs, evaluation, tmp_path / "paths.safetensors")})
+    assert "Paths of latents cannot be drawn: a path " in text and "Attribute accuracy" in text
+
+
+def test_numbers_that_have_no_place_on_an_axis_say_so(
+    store: Store, inputs: dict[str, Source], evaluation: Artifact, tmp_path: Path
+) -> None:
+    metrics = {
+        "schema_version": 1, "protocol": {},
+        "records": [{**record, "frechet_distance": 0.0, "clip_score": None} for record in small_run.records()],
+    }  # fmt: skip
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    text = _source(store, {**inputs, "evaluate": _measured(store, inputs, evaluation, tmp_path / "metrics.json")})
+    assert "Fréchet distance to the teacher cannot be drawn: no value is positive" in text
+    assert "CLIP score cannot be drawn" not in text, "it was not measured"
+
+
+def test_whatever_goes_wrong_in_a_figure_the_run_goes_on(
+    store: Store, inputs: dict[str, Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    for name in ("_svg", "_binned"):
+        monkeypatch.setattr(figures, name, fails)
+    monkeypatch.setattr(report_module, "draw", fails)
+    made = report(store, inputs)
+    text = made.fetch("report.html").read_text()
+    assert text.count("cannot be drawn: ZeroDivisionError.") == 10 and "All numbers" in text
+    assert Image.open(made.fetch("contact_sheet.png")).size == (1, 1)
+
+
+def _source(store: Store, inputs: dict[str, Source]) -> str:
+    return report(store, inputs).fetch("report.html").read_text(encoding="utf-8")
+
+
+def _measured(store: Store, inputs: dict[str, Source], evaluation: Artifact, other: Path) -> Artifact:
+    """The evaluation with another file in the place of its own of that name."""
+    names = ("metrics.json", "contact.json", "contact.safetensors", "paths.safetensors")
+    files = {name: other if name == other.name else evaluation.fetch(name) for name in names}
+    made = ("teacher", "reflow-1", "distill", "direct")
+    models = {role.input: inputs[stage] for role, stage in zip(STANDARD, made, strict=True)}
+    return small_run.commit(store, "evaluate", files, config={**small_run.EVALUATE, "seed": 7}, inputs=models)
 
 
 def test_models_look_as_the_evaluation_was_told(store: Store, inputs: dict[str, Source], evaluation: Artifact) -> None:

@@ -1,0 +1,144 @@
+"""What can be told of a stage before anything is computed: from fields, counts, names and the headers of files.
+
+Light: no torch. Each function gives its findings as sentences that begin with the recipe's field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import singledispatch
+from pathlib import Path
+
+from infra.errors import UserError
+from infra.recipe import Section
+from models.known_weights import cached_trunk, check_clip, check_clip_name, check_inception, check_trunk
+from models.pipelines.folder import Parameterization, check_folder, check_solver
+from tasks.data.coco import read_captions
+from tasks.evaluate.cells import captions_needed, too_few_captions
+from tasks.sections import Adopt, EvaluateJob, PairsJob, Perceiving, Reflow, TrainTeacher, World
+from tasks.stage import named_paths
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """An input before it is there: the folder in which it lies ready, or what the stage is told that will make it."""
+
+    folder: Path | None = None
+    config: Section | None = None
+    inputs: Mapping[str, Foreseen] = field(default_factory=dict)
+
+
+def absent_files(config: Section, at: str) -> Iterator[str]:
+    """The files that are named and not there; `at` is the recipe's section."""
+    for name, path in named_paths(config).items():
+        if not Path(path).expanduser().exists():
+            yield f"{at}.{name}: {path}: no such file or folder. Check the path; it starts at {Path.cwd()}."
+
+
+def model_faults(folder: Path) -> Iterator[str]:
+    """Why a folder is no model."""
+    yield from _told("teacher.path", lambda: check_folder(folder))
+
+
+@singledispatch
+def faults(config: Section, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str]:
+    """What is wrong with a stage of this configuration and these inputs; `at` is the recipe's section."""
+    yield from ()
+
+
+@faults.register
+def _(config: PairsJob, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str]:
+    yield from _solver_faults(inputs["teacher"], config.solver, f"{at}.solver")
+
+
+@faults.register
+def _(config: Perceiving, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str]:
+    if not config.needs_trunk:
+        return
+    network, at = config.perceptual.network, f"{at}.perceptual.trunk_weights"
+    if config.perceptual.trunk_weights is None:
+        yield (
+            f"{at}: null, and torchvision's cache has no {cached_trunk(network)}. Put torchvision's weights there or"
+            " name their file; nothing is downloaded."
+        )
+    else:
+        yield from _file_faults(at, config.perceptual.trunk_weights, lambda path: check_trunk(path, network))
+
+
+@faults.register
+def _(config: EvaluateJob, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str]:
+    if "teacher" in inputs:
+        yield from _solver_faults(inputs["teacher"], config.teacher_solver, f"{at}.teacher_solver")
+    if config.features == "inception" and config.inception_weights is not None:
+        yield from _file_faults(f"{at}.inception_weights", config.inception_weights, check_inception)
+    yield from _clip_faults(config, at)
+    yield from _caption_faults(config, inputs["coco"], at)
+
+
+def _caption_faults(config: EvaluateJob, coco: Foreseen, at: str) -> Iterator[str]:
+    try:
+        count = _captions(coco, config)
+    except UserError as error:
+        yield f"coco.annotations: {error}."
+        return
+    if count is not None and (fault := too_few_captions(config, count, config.coco.annotations)):
+        yield f"{at}.{fault}"
+
+
+def picture_files(config: EvaluateJob, coco: Path) -> tuple[Path, list[str]]:
+    """The folder of the real pictures, and the names of those that are looked at. Raises UserError."""
+    captions = read_captions(coco / config.coco.annotations)[: captions_needed(config)]
+    return coco / config.coco.images, [caption.file_name for caption in captions]
+
+
+def _clip_faults(config: EvaluateJob, at: str) -> Iterator[str]:
+    architecture, weights = config.clip.architecture, config.clip.weights
+    if architecture == "mini" or Path(architecture).is_dir():
+        return
+    wrong = [*_told(f"{at}.clip.architecture", lambda: check_clip_name(architecture))]
+    yield from wrong
+    if weights is not None and not wrong:
+        yield from _file_faults(f"{at}.clip.weights", weights, lambda path: check_clip(path, architecture))
+
+
+def _solver_faults(model: Foreseen, solver: str, at: str) -> Iterator[str]:
+    predicts = _predicts(model)
+    if predicts is not None:
+        yield from _told(at, lambda: check_solver(predicts, solver))
+
+
+def _predicts(model: Foreseen) -> Parameterization | None:
+    """What the network of a model predicts; None where its folder does not tell: why is said elsewhere."""
+    if model.folder is not None:
+        try:
+            return check_folder(model.folder).parameterization
+        except (OSError, ValueError):
+            return None
+    if isinstance(model.config, Reflow):
+        told = model.config.parameterization
+        return "diffusion" if told == "epsilon" else told
+    if isinstance(model.config, Adopt):
+        return "raw"
+    return "diffusion" if isinstance(model.config, TrainTeacher) else None
+
+
+def _captions(coco: Foreseen, config: EvaluateJob) -> int | None:
+    """How many captions there are, one a picture; None where nobody can tell yet."""
+    if isinstance(coco.config, World):
+        return coco.config.val_images
+    return len(read_captions(coco.folder / config.coco.annotations)) if coco.folder else None
+
+
+def _file_faults(at: str, path: str, check: Callable[[Path], None]) -> Iterator[str]:
+    """What a check says of a file that is there; that it is not is said for all files alike."""
+    file = Path(path).expanduser()
+    if file.exists():
+        yield from _told(at, lambda: check(file))
+
+
+def _told(at: str, check: Callable[[], object]) -> Iterator[str]:
+    try:
+        check()
+    except (OSError, ValueError) as error:
+        yield f"{at}: {error}."

@@ -1,0 +1,108 @@
+"""Two samples go through every stage before the first shard, and what fails there is told with the stage's name."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from flows.algorithms.chain import Chain
+from flows.recipes import chain_of, load_recipe
+from flows.run import rehearsal
+from flows.run.rehearsal import rehearse
+from flows.run.selection import EVERYTHING, Choice
+from infra.errors import UserError
+from infra.store import open_store
+from tests import ROOT
+from tests.flows.kitchen import CHAIN, Kitchen
+from tests.models import untrained
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher of 64 pixels: the miniature judges take 32."""
+    folder = untrained.teacher_folder(tmp_path_factory.mktemp("large") / "teacher")
+    config = folder / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"sample_size": 16}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher that gives no numbers."""
+    folder = untrained.teacher_folder(tmp_path_factory.mktemp("broken") / "teacher")
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: value * float("nan") for name, value in load_file(path).items()}, path)
+    return folder
+
+
+def chain(*overrides: str) -> Chain:
+    return chain_of(load_recipe("tiny", overrides))
+
+
+def test_the_default_chain_is_rehearsed_in_words_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(rehearsal.tempfile, "tempdir", None)
+    store = open_store(tmp_path / "store")
+    rehearse(chain(), store, EVERYTHING)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("rehearsal ") and last.endswith("two samples through 9 stages")
+    assert store.list() == [] and not list(tmp_path.glob("instaflow-rehearsal-*"))
+
+
+def test_a_teacher_whose_pictures_the_judges_do_not_take_is_told_before_the_first_pair(
+    large: Path, tmp_path: Path
+) -> None:
+    store = open_store(tmp_path / "store")
+    with pytest.raises(UserError, match=r"^rehearsal of stage (distill|evaluate): ") as caught:
+        rehearse(chain(f"teacher.path={large}"), store, EVERYTHING)
+    assert "The whole run would end so: check" in str(caught.value)
+    assert store.list() == []
+
+
+def test_a_teacher_without_numbers_is_told_before_the_first_pair(broken: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^rehearsal of stage pairs-1: pairs: all 2(\.0)? samples are quarantined"):
+        rehearse(chain(f"teacher.path={broken}"), open_store(tmp_path / "store"), EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("choice", "stages"),
+    [
+        (Choice(), 0),
+        (Choice(force=("report",)), 0),
+        (Choice(force=("direct", "report")), 9),
+        (Choice(force=("pairs-1", "prompts"), until=("pairs-1",)), 3),
+    ],
+)
+def test_it_is_for_runs_that_do_more_than_one_stage(
+    choice: Choice, stages: int, kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kitchen.run()
+    done: list[str] = []
+    monkeypatch.setattr(rehearsal, "run_stage", lambda stage, *_: done.append(stage.name))
+    capsys.readouterr()
+    rehearse(CHAIN, kitchen.store, choice)
+    assert len(done) == stages and ("rehearsal" in capsys.readouterr().err) == bool(stages)
+
+
+@pytest.mark.server
+def test_a_run_that_would_end_late_ends_early(large: Path, tmp_path: Path, prefect_home: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "run", "tiny", "--set", f"teacher.path={large}"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert run.returncode == 2, run.stderr
+    assert "instaflow: rehearsal of stage " in run.stderr and "Traceback" not in run.stderr
+    assert not (tmp_path / "store").exists() or not open_store(tmp_path / "store").list()
