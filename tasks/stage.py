@@ -7,7 +7,7 @@ import functools
 import importlib
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +16,13 @@ from typing import Any, Generic, TypeVar
 from pydantic import JsonValue
 
 from infra import stopping
-from infra.artifact import Artifact, ArtifactMissing, Draft, Folder, Source, UnitsMissing
+from infra.artifact import Artifact, ArtifactMissing, Draft, Files, Folder, Pinned, Source, UnitsMissing
 from infra.artifact.fingerprint import fingerprint
 from infra.artifact.manifest import UnitRecord
 from infra.artifact.redo import why_redo
 from infra.environment import utc_now
 from infra.errors import UserError
-from infra.recipe import ASIDE, Section
+from infra.recipe import ASIDE, FILES, Section
 from infra.store import Store
 from tasks.progress import Progress
 from tasks.sections import Performance
@@ -80,23 +80,28 @@ class StageWork(ABC, Generic[Config]):
         """Put together what is merged from the units of all groups, and say what was measured."""
 
 
-def named_files(config: Section, prefix: str = "") -> dict[str, Folder]:
-    """What the configuration names by path (weights, prompt files), by dotted field: inputs by content."""
-    found: dict[str, Folder] = {}
+def named_files(config: Section, section: str = "") -> dict[str, Pinned]:
+    """What the configuration names by path (weights, prompt files), by dotted field: inputs by content.
+
+    Raises UserError for what is not there; `section` is the configuration's name in a recipe, for that message.
+    """
+    found: dict[str, Pinned] = {}
     for name, field_info in type(config).model_fields.items():
-        value = getattr(config, name)
+        value, kind = getattr(config, name), field_info.json_schema_extra
         if isinstance(value, Section):
-            found |= named_files(value, f"{prefix}{name}.")
-        elif isinstance(value, str) and field_info.json_schema_extra == ASIDE:
-            found[f"{prefix}{name}"] = _open(value, f"{prefix}{name}")
+            within = named_files(value, f"{section}.{name}" if section else name)
+            found |= {f"{name}.{inner}": source for inner, source in within.items()}
+        elif isinstance(value, str) and kind in (ASIDE, FILES):
+            opened = _listed if kind == FILES else _hashed
+            found[name] = _named(f"{section}.{name}" if section else name, opened, value)
     return found
 
 
-def _open(path: str, name: str) -> Folder:
+def _named(field: str, opened: Callable[[str, Path], Pinned], path: str) -> Pinned:
     try:
-        return _hashed(path, Path.cwd())
+        return opened(path, Path.cwd())
     except UserError as error:
-        raise UserError(f"{name}: {error}") from error
+        raise UserError(f"{field}: {error}") from error
 
 
 @functools.cache  # weights may be gigabytes; a process reads them once
@@ -104,9 +109,15 @@ def _hashed(path: str, start: Path) -> Folder:
     return Folder.open(path)
 
 
+@functools.cache
+def _listed(path: str, start: Path) -> Files:
+    return Files.open(path)
+
+
 def stage_fingerprint(stage: Stage, config: Section, inputs: Mapping[str, Source]) -> str:
     """The identity of a stage's output: the fields that shape it and the digests of all it is made from."""
-    digests = {role: source.digest for role, source in {**inputs, **named_files(config)}.items()}
+    named = named_files(config, stage.name)
+    digests = {role: source.digest for role, source in {**inputs, **named}.items()}
     return fingerprint(stage.name, stage.version, config.identity(), digests)
 
 

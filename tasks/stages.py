@@ -212,7 +212,7 @@ _TABLE = (
           _teacher, {"world": "coco"}, "model", Curve("Teacher", "teacher")),
     Stage("clip", 1, TrainClip, "tasks.train.clip:ClipTraining", "Train the small CLIP and the attribute reader",
           _clip, {"world": "coco"}, "clip"),
-    Stage("prompts", 1, PromptsJob, "tasks.data.prompts:SamplePrompts", "Sample the prompts of both parts",
+    Stage("prompts", 2, PromptsJob, "tasks.data.prompts:SamplePrompts", "Sample the prompts of both parts",
           _prompts, {"coco": "coco"}),
     Stage("pairs", 1, PairsJob, "tasks.data.pairs:SolvePairs", "Solve noise to latent, one pair per prompt",
           _pairs, {"teacher": "model", "prompts": "artifact"}),

@@ -77,7 +77,7 @@ class Planner:
 
     def __call__(self, stage_id: str, config: Section, /, **inputs: Handle | None) -> Handle:
         stage = stage_of(stage_id)
-        named_files(config)  # raises now for a missing file, also where the stage waits for days of others
+        named_files(config, stage.name)  # raises now for a missing file, also where the stage waits for days of others
         pending = {role: handle for role, handle in inputs.items() if isinstance(handle, Pending)}
         ready = {role: one for role, one in inputs.items() if one is not None and not isinstance(one, Pending)}
         reasons = self._changes(stage_id, config, ready, pending)

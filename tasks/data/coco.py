@@ -46,6 +46,17 @@ def read_captions(path: Path) -> list[Caption]:
     return captions
 
 
+def read_all_captions(path: Path) -> list[Caption]:
+    """Every caption with words, in the order of the annotation ids. Raises UserError as :func:`read_captions` does."""
+    content = _load(path)
+    try:
+        names = {image["id"]: image["file_name"] for image in content["images"]}
+        every = sorted((one["id"], one["image_id"], one["caption"].strip()) for one in content["annotations"])
+        return [Caption(image_id, names[image_id], text) for _, image_id, text in every if text]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not the COCO captions schema ({type(error).__name__}: {error})") from error
+
+
 def _load(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from infra.artifact import Artifact, Folder
 from infra.errors import UserError
 from infra.store import Store
 from infra.store.local import LocalStore
 from models.mini.captions import mentioned
-from models.mini.scene import ATTRIBUTES, is_held_out
+from models.mini.scene import ATTRIBUTES, draw_scene, generator, is_held_out
 from tasks.data.coco import read_captions
-from tasks.data.prompts import distinct, normalise, read_prompts
+from tasks.data.prompt_sources import grammar
+from tasks.data.prompts import read_prompts
+from tasks.order import derive_seed
 from tasks.progress import silent
 from tasks.sections import PromptsJob
 from tasks.stage import run_stage
 from tasks.stages import STAGES
 from tests.tasks.conftest import PERF
 
-LINES = [f"prompt number {i}" for i in range(30)]
+LINES = [
+    f"{what} {where}"
+    for what in ("A lighthouse", "Seven sleeping cats", "An old bicycle", "Fog", "Somebody's violin", "A bowl of plums")
+    for where in ("under water", "in the morning", "painted by a child", "beside two strangers", "on Mars")
+]
 
 
 def run(store: Store, coco: Artifact | Folder, **fields: object) -> Artifact:
@@ -50,7 +53,12 @@ def text_file(folder: Path, lines: list[str], encoding: str = "utf-8") -> dict[s
 def parquet_file(folder: Path, **columns: list[object]) -> dict[str, object]:
     path = folder / f"{'-'.join(columns)}.parquet"
     pq.write_table(pa.table(columns), path)
-    return {"source": "parquet", "path": str(path)}
+    return {"source": "parquet", "path": str(path), "column": "prompt"}
+
+
+def jsonl_file(folder: Path, rows: list[object]) -> dict[str, object]:
+    (folder / "prompts.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    return {"source": "jsonl", "path": str(folder / "prompts.jsonl"), "column": "prompt"}
 
 
 def caption_file(folder: Path, captions: list[str]) -> dict[str, object]:
@@ -70,6 +78,7 @@ def test_every_source_gives_disjoint_parts_of_distinct_prompts(coco: Artifact, s
         text_file(tmp_path, LINES),
         parquet_file(tmp_path, prompt=LINES),
         {**parquet_file(tmp_path, words=LINES, prompt=[*range(30)]), "column": "words"},
+        jsonl_file(tmp_path, [{"url": 1, "prompt": line} for line in LINES]),
     ]
     for fields in sources:
         reflow, distill = texts(run(store, coco, **fields))
@@ -101,36 +110,42 @@ def test_captions_of_the_evaluation_are_left_out_and_everything_dropped_is_count
     coco: Artifact, store: Store, tmp_path: Path
 ) -> None:
     evaluated = [c.text for c in read_captions(coco.folder("coco") / "annotations" / "captions_val2017.json")]
-    spaced = "  " + evaluated[0].replace(" ", "\t ")
-    fields = text_file(tmp_path, ["", "  ", "x" * 41, LINES[0], *LINES, *evaluated, spaced])
-    artifact = run(store, coco, **fields, reflow_count=25, max_characters=40)
-    assert {*sum(texts(artifact), [])} == {*LINES}
-    too_long = [text for text in evaluated if len(text) > 40]
+    fields = text_file(tmp_path, ["", "  ", "no", "x" * 101, LINES[0].upper(), *LINES, *evaluated])
+    artifact = run(store, coco, **fields, reflow_count=25, min_characters=3, max_characters=100)
+    assert {text.lower() for text in sum(texts(artifact), [])} == {text.lower() for text in LINES}
     assert artifact.manifest.metrics == {
-        "read": 5 + len(LINES) - 1 + 1 + len(evaluated),
+        "read": 5 + len(LINES) + len(evaluated),
         "empty": 2,
-        "too_long": 1 + len(too_long) + (evaluated[0] in too_long),
+        "too_short": 1,
+        "too_long": 1,
+        "evaluation_caption": len(evaluated),
         "duplicate": 1,
-        "evaluation_caption": len(evaluated) + 1 - len(too_long) - (evaluated[0] in too_long),
+        "near_duplicate": 0,
+        "not_needed": 0,
         "kept": 30,
     }
 
 
-@given(st.text())
-def test_normal_form_is_stable_and_folds_white_space(text: str) -> None:
-    once = normalise(text)
-    assert normalise(once) == once == once.strip() == unicodedata.normalize("NFC", once)
-    assert not re.search(r"\s\s|[\t\n\r]", once)
-    assert normalise(f"  {text}\n") == once
+def test_every_caption_of_an_evaluated_picture_is_left_out_however_it_is_written(
+    coco: Artifact, store: Store, tmp_path: Path
+) -> None:
+    content = json.loads((coco.folder("coco") / "annotations" / "captions_val2017.json").read_text())
+    every = [one["caption"] for one in content["annotations"]]
+    assert len(every) == 2 * len(content["images"]), "the evaluation reads one of the two"
+    rewritten = ["  " + every[0].replace(" ", "\t "), every[1].upper() + "!", every[2].replace(" ", "-")]
+    artifact = run(store, coco, **text_file(tmp_path, [*LINES, *every, *rewritten]))
+    assert {*sum(texts(artifact), [])} <= {*LINES}
+    assert artifact.manifest.metrics["evaluation_caption"] == len(every) + 3
 
 
-@given(st.lists(st.text("ab \t", max_size=4), max_size=30))
-def test_each_usable_prompt_comes_once_in_its_order(lines: list[str]) -> None:
-    counts = dict.fromkeys(("read", "empty", "too_long", "duplicate", "evaluation_caption"), 0)
-    found = [*distinct(lines, {"a"}, 3, counts, 1, stop_early=False)]
-    usable = [t for t in map(normalise, lines) if t and t != "a" and len(t) <= 3]
-    assert found == [*dict.fromkeys(usable)]
-    assert counts["read"] == len(lines) == len(found) + sum(counts.values()) - counts["read"]
+def test_prompts_and_scenes_of_the_evaluation_share_no_random_numbers(tmp_path: Path) -> None:
+    """With one seed for both, 96% of the prompts had the shape of the scene at their index."""
+    count, seed = 400, 1
+    world = [draw_scene(generator(seed, index), held_out=True).shape for index in range(count)]
+    (piece,) = grammar(derive_seed(seed, "prompts", "mini"), count)
+    said = [mentioned(text).get("shape") for table, _ in piece.read() for text in table.column(0).to_pylist()]
+    pairs = [(shape, other) for shape, other in zip(said, world, strict=True) if shape]
+    assert len(pairs) > count / 2 and sum(one == other for one, other in pairs) / len(pairs) < 0.3, "1 of 6 by chance"
 
 
 def test_composed_and_decomposed_letters_are_one_prompt_and_a_byte_order_mark_is_none(
@@ -148,17 +163,12 @@ def refused(store: Store, coco: Artifact, **fields: object) -> str:
     return str(raised.value)
 
 
-def test_a_missing_file_is_named(coco: Artifact, store: Store, tmp_path: Path) -> None:
-    for source in ("text", "parquet", "coco"):
-        message = refused(store, coco, source=source, path=str(tmp_path / "none"))
-        assert re.search(r"^path: .*none: no such file", message)
-
-
-def test_a_folder_instead_of_a_file_is_named(coco: Artifact, store: Store, tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    for source in ("text", "parquet"):
-        message = refused(store, coco, source=source, path=str(tmp_path / "folder"))
-        assert re.search(r"^prompts\.path: no such file: .*folder; expected", message)
+def test_a_missing_file_is_named_by_its_field_in_the_recipe(coco: Artifact, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for source in ("text", "jsonl", "parquet", "coco"):
+        for name in ("none", "none/*.txt", "empty"):
+            message = refused(store, coco, source=source, path=str(tmp_path / name))
+            assert message.startswith(f"prompts.path: {tmp_path / name}: no such file or folder")
 
 
 @pytest.mark.parametrize("lines", [[], ["", "  "], LINES[:16]])
@@ -178,27 +188,7 @@ def test_the_grammar_can_run_out_too(coco: Artifact, store: Store) -> None:
 
 def test_a_file_that_is_not_utf_8_is_named(coco: Artifact, store: Store, tmp_path: Path) -> None:
     message = refused(store, coco, **text_file(tmp_path, ["caf\u00e9", *LINES], "latin-1"))
-    assert re.search(r"^prompts\.path: .*prompts\.txt is not UTF-8 .*0xe9", message)
-
-
-def test_a_missing_column_is_named_with_those_there_are(coco: Artifact, store: Store, tmp_path: Path) -> None:
-    fields = parquet_file(tmp_path, caption=LINES, url=LINES)
-    assert re.search(
-        r"^prompts\.column: .*caption-url\.parquet has no column 'prompt'; its columns are caption, url",
-        refused(store, coco, **fields),
-    )
-
-
-def test_a_column_of_numbers_is_named_with_its_type(coco: Artifact, store: Store, tmp_path: Path) -> None:
-    message = refused(store, coco, **parquet_file(tmp_path, prompt=[*range(30)]))
-    assert re.search(r"^prompts\.column: column 'prompt' of .* is of type int64; expected string", message)
-
-
-@pytest.mark.parametrize("data", [b"", b"PAR1 but no more", b"prompt\nand another\n"])
-def test_a_file_that_is_not_parquet_is_named(data: bytes, coco: Artifact, store: Store, tmp_path: Path) -> None:
-    (tmp_path / "some.parquet").write_bytes(data)
-    message = refused(store, coco, source="parquet", path=str(tmp_path / "some.parquet"))
-    assert re.search(r"^prompts\.path: .*some\.parquet is not a Parquet file", message)
+    assert re.search(r"^prompts\.path: .*prompts\.txt is not UTF-8, line 1: .*0xe9", message)
 
 
 def test_a_plain_folder_is_no_prompts_artifact(tmp_path: Path) -> None:
