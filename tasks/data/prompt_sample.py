@@ -11,7 +11,7 @@ SCHEMA = pa.schema(
     {"hash": pa.uint64(), "prompt": pa.large_string(), "file": pa.int32(), "row": pa.int64(), "copies": pa.int64()}
 )
 _ALL = 1 << 64
-_AT_LEAST = 1 << 16  # rows that are worth a sort
+_AT_LEAST = 1 << 14  # rows that are worth a sort
 
 
 class Smallest:

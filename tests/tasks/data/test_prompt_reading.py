@@ -114,21 +114,21 @@ reading.read(parquet_pieces(Files.open(path), columns(job)), lambda size: None)
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(reading.counts["read"], int(peak.split()[1]) / 1024)
 """
-MARGIN_MB = 40.0
+MARGIN_MB = 60.0
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
-    """Ten times the rows (135 MB of text), in one row group as in many: the same peak of resident memory."""
+    """Ten times the rows (110 MB of text), in one row group as in many: the same peak of resident memory."""
     import pyarrow.parquet as pq
 
     peaks = {}
-    for name, count, group in (("small", 15_000, 5_000), ("large", 150_000, 5_000), ("one group", 150_000, 150_000)):
+    for name, count, group in (("small", 25_000, 5_000), ("large", 250_000, 5_000), ("one group", 250_000, 250_000)):
         with pq.ParquetWriter(tmp_path / f"{name}.parquet", pa.schema({"TEXT": pa.string()})) as writer:
-            texts = pa.array([f"{n} " + "some words " * 80 for n in range(count)])
+            texts = pa.array([f"{n} " + "some words " * 40 for n in range(count)])
             writer.write_table(pa.table({"TEXT": texts}), row_group_size=group)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-c", PEAK, str(tmp_path / f"{name}.parquet"), str(tmp_path / "store")]
         run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
         read, peaks[name] = int(run.stdout.split()[0]), float(run.stdout.split()[1])

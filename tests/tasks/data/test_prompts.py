@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from infra.artifact import Artifact, Folder
 from infra.errors import UserError
-from infra.store import Store
+from infra.store import Store, open_store
 from infra.store.local import LocalStore
 from models.mini.captions import mentioned
 from models.mini.scene import ATTRIBUTES, draw_scene, generator, is_held_out
+from tasks.data import prompt_reading
+from tasks.data import prompts as module
 from tasks.data.coco import read_captions
 from tasks.data.prompt_sources import grammar
 from tasks.data.prompts import read_prompts
 from tasks.order import derive_seed
 from tasks.progress import silent
-from tasks.sections import PromptsJob
+from tasks.sections import PromptFilters, Prompts, PromptsJob
 from tasks.stage import run_stage
 from tasks.stages import STAGES
-from tests.tasks.conftest import PERF
+from tests.s3 import BUCKET, S3Server
+from tests.tasks.conftest import PERF, Killed
+from tests.tasks.data.prompt_files import laion, sentences, split, write_parquet
 
 LINES = [
     f"{what} {where}"
@@ -194,3 +201,131 @@ def test_a_file_that_is_not_utf_8_is_named(coco: Artifact, store: Store, tmp_pat
 def test_a_plain_folder_is_no_prompts_artifact(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a plain folder; expected the artifact of a stage"):
         read_prompts(Folder.open(tmp_path), "reflow")
+
+
+def everything(artifact: Artifact) -> list[str]:
+    return sum(texts(artifact), [])
+
+
+LAION = {"source": "parquet", "reflow_count": 60, "distill_count": 20}
+FILTERS = PromptFilters(
+    min_similarity=0.25, min_aesthetic=4.0, languages=("en",), min_width=512, min_height=512, nsfw=("UNLIKELY",),
+    max_punsafe=0.9,
+)  # fmt: skip
+
+
+def test_laion_is_filtered_and_counted_and_every_prompt_has_its_row(
+    coco: Artifact, store: Store, tmp_path: Path
+) -> None:
+    table = laion([*sentences(3000), None, ""])
+    for number, part in enumerate(split(table, [*range(3002)], 3)):
+        write_parquet(tmp_path / "laion" / f"part-{number}.parquet", part, compression="zstd" if number else "snappy")
+    artifact = run(store, coco, **LAION, path=str(tmp_path / "laion"), filters=FILTERS)
+    for one in pq.read_table(artifact.fetch("prompts.parquet")).to_pylist():
+        at = 3 * one["source_row"] + int(one["source_file"][5])
+        assert one["source_file"] == f"part-{at % 3}.parquet" and table["TEXT"][at] == one["prompt"]
+        assert table["similarity"][at] >= 0.25 and table["AESTHETIC_SCORE"][at] >= 4 and table["LANGUAGE"][at] == "en"
+        assert min(table["WIDTH"][at], table["HEIGHT"][at]) >= 512 and table["NSFW"][at] == "UNLIKELY"
+        assert table["punsafe"][at] <= 0.9
+    metrics: dict[str, Any] = dict(artifact.manifest.metrics)
+    assert all(metrics[name] for name in PromptFilters.model_fields), "each of them refused something"
+    assert metrics.pop("read") == sum(metrics.values()) == 3002 and metrics["kept"] == 80
+
+
+def test_the_sample_is_the_same_however_the_rows_are_split_and_ordered(coco: Artifact, tmp_path: Path) -> None:
+    lines = sentences(500)
+    table = laion([*lines, *(text.upper() for text in lines[:50]), *(f"{text} indeed" for text in lines[:50])])
+    order, found = [*range(600)], []
+    for number, parts in enumerate((1, 4, 7)):
+        folder = tmp_path / f"split-{number}"
+        for part, some in enumerate(split(table, order, parts)):
+            write_parquet(folder / f"{part}.parquet", some)
+        artifact = run(LocalStore(tmp_path / f"store-{number}"), coco, **LAION, path=str(folder))
+        found.append((everything(artifact), artifact.manifest.metrics))
+        random.Random(number).shuffle(order)
+    assert found[0] == found[1] == found[2] and len(found[0][0]) == 80
+    assert found[0][1]["duplicate"] and found[0][1]["near_duplicate"], "the counts are the same, too"
+    larger = run(LocalStore(tmp_path / "larger"), coco, **{**LAION, "reflow_count": 200}, path=str(folder))
+    assert everything(larger)[:80] == found[0][0], "a larger sample goes on where the smaller one ends"
+
+
+def test_too_few_candidates_are_read_again_and_the_sample_is_the_same(
+    coco: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each prompt comes in twelve near copies: of the first candidates nearly all are dropped."""
+    lines = [f"{text}, {n} of 12" for text in sentences(200) for n in range(12)]
+    fields = {**text_file(tmp_path, lines), "reflow_count": 150, "distill_count": 20}
+    found = []
+    for number, spare in enumerate((module.SPARE, 30.0)):
+        monkeypatch.setattr(module, "SPARE", spare)
+        artifact = run(LocalStore(tmp_path / f"store-{number}"), coco, **fields)
+        found.append((everything(artifact), artifact.manifest.metrics))
+    assert found[0] == found[1] and len(found[0][0]) == 170
+    assert found[0][1]["near_duplicate"] > 170 / 2, "170 of the first 255 would not have done"
+    kept = run(LocalStore(tmp_path / "all"), coco, **fields, near_duplicates=None)
+    assert kept.manifest.metrics["near_duplicate"] == 0
+
+
+def test_a_killed_stage_goes_on_and_makes_the_same(
+    coco: Artifact, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompt_reading, "SAVE_EVERY_S", 0.0)
+    for number, part in enumerate(split(laion(sentences(400)), [*range(400)], 5)):
+        write_parquet(tmp_path / "laion" / f"{number}.parquet", part, row_group_size=1000)
+    config, calls = PromptsJob(**LAION, path=str(tmp_path / "laion")), 0  # type: ignore[arg-type]
+
+    def dies(done: int, total: int, unit: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_stage(STAGES["prompts"], config, {"coco": coco}, store, PERF, dies)
+    left = [path for path in store.list("prompts") if path.endswith(".json")]
+    assert left[-1].endswith("checkpoints/candidates-120/step-00000003.json")
+    again = run_stage(STAGES["prompts"], config, {"coco": coco}, store, PERF, silent)
+    monkeypatch.undo()
+    whole = run_stage(STAGES["prompts"], config, {"coco": coco}, LocalStore(tmp_path / "other"), PERF, silent)
+    assert again.digest == whole.digest and again.manifest.metrics == whole.manifest.metrics
+    assert not any("checkpoints" in path for path in store.list("prompts"))
+
+
+def test_progress_counts_megabytes_of_the_source(coco: Artifact, store: Store, tmp_path: Path) -> None:
+    lines = [f"{text} {'and so on ' * 60}" for text in sentences(4000)]
+    config = PromptsJob(**text_file(tmp_path, lines), reflow_count=2, distill_count=2, near_duplicates=None)  # type: ignore[arg-type]
+    told: list[tuple[int, int, str]] = []
+    run_stage(STAGES["prompts"], config, {"coco": coco}, store, PERF, lambda *at: told.append(at))
+    assert told[0] == (0, 3, "MB") and told[-1] == (3, 3, "MB") and told == sorted(told)
+
+
+def test_a_setting_without_effect_is_refused() -> None:
+    for fields, said in [
+        ({"path": "x"}, '`path` has no effect with source "mini"'),
+        ({"near_duplicates": None}, '`near_duplicates` has no effect with source "mini"'),
+        ({"source": "text", "path": "x", "column": "caption"}, '`column` has no effect with source "text"'),
+        ({"source": "coco", "filters": {"min_width": 5}}, '`filters` has no effect with source "coco"'),
+        ({"source": "parquet", "path": "x", "columns": {"width": "w"}}, "`columns.width` has no effect: no filter"),
+        ({"min_characters": 9, "max_characters": 8}, "`min_characters` 9 exceeds `max_characters` 8"),
+        ({"source": "jsonl"}, 'source "jsonl" needs `path`'),
+    ]:
+        with pytest.raises(ValidationError, match=re.escape(said)):
+            Prompts.model_validate(fields)
+
+
+def test_from_an_object_store(
+    rclone: S3Server, coco: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of prompts in S3 makes what the same list on the disk makes: where it lies is no part of its identity."""
+    for name, value in rclone.environment().items():
+        monkeypatch.setenv(name, value)
+    remote = open_store(f"s3://{BUCKET}/{tmp_path.name}")
+    for number, part in enumerate(split(laion(sentences(300)), [*range(300)], 2)):
+        remote.upload(write_parquet(tmp_path / "laion" / f"{number}.parquet", part), f"laion/{number}.parquet")
+    filters = PromptFilters(languages=("en",))
+    local, far = (
+        run(LocalStore(tmp_path / name), coco, **LAION, path=path, filters=filters)  # type: ignore[arg-type]
+        for name, path in (("one", str(tmp_path / "laion")), ("two", f"{remote.url}/laion/*.parquet"))
+    )
+    assert local.digest == far.digest and local.manifest.metrics == far.manifest.metrics
+    assert [one.uri for one in far.manifest.inputs if one.role == "path"] == [f"{remote.url}/laion/*.parquet"]
