@@ -153,5 +153,5 @@ def test_a_damaged_manifest_of_an_earlier_run_says_nothing(kitchen: Kitchen) -> 
 
 
 def test_a_missing_file_is_an_error_whenever_its_stage_would_run(kitchen: Kitchen) -> None:
-    with pytest.raises(UserError, match=r"^perceptual\.trunk_weights: /absent\.pth: no such file or folder"):
+    with pytest.raises(UserError, match=r"^distill\.perceptual\.trunk_weights: /absent\.pth: no such file or folder"):
         kitchen.plan("distill.perceptual={kind: lpips, trunk_weights: /absent.pth}")
