@@ -31,9 +31,11 @@ class Foreseen:
 
 def absent_files(config: Section, at: str) -> Iterator[str]:
     """The files that are named and not there; `at` is the recipe's section."""
-    for name, path in named_paths(config).items():
-        if not Path(path).expanduser().exists():
-            yield f"{at}.{name}: {path}: no such file or folder. Check the path; it starts at {Path.cwd()}."
+    for name, named in named_paths(config).items():
+        try:
+            named.require()
+        except UserError as error:
+            yield f"{at}.{name}: {error}"
 
 
 def model_faults(folder: Path) -> Iterator[str]:

@@ -16,13 +16,13 @@ from typing import Any, Generic, TypeVar
 from pydantic import JsonValue
 
 from infra import stopping
-from infra.artifact import Artifact, ArtifactMissing, Draft, Folder, Source, UnitsMissing
+from infra.artifact import Artifact, ArtifactMissing, Draft, Files, Folder, Pinned, Source, UnitsMissing
 from infra.artifact.fingerprint import fingerprint
 from infra.artifact.manifest import UnitRecord
 from infra.artifact.redo import why_redo
 from infra.environment import utc_now
 from infra.errors import UserError
-from infra.recipe import ASIDE, Section
+from infra.recipe import ASIDE, FILES, Section
 from infra.store import Store
 from tasks.progress import Progress
 from tasks.sections import Performance
@@ -80,26 +80,45 @@ class StageWork(ABC, Generic[Config]):
         """Put together what is merged from the units of all groups, and say what was measured."""
 
 
-def named_paths(config: Section, prefix: str = "") -> dict[str, str]:
+@dataclass(frozen=True)
+class Named:
+    """What a field names by path: a file or folder, or with `is_many` files on any store."""
+
+    path: str
+    is_many: bool
+
+    def require(self) -> None:
+        """Raise UserError for what is not there, without reading it. StoreError."""
+        if self.is_many:
+            _listed(self.path, Path.cwd())
+        elif not Path(self.path).expanduser().exists():
+            raise UserError(f"{self.path}: no such file or folder. Check the path; it starts at {Path.cwd()}.")
+
+    def open(self) -> Pinned:
+        """What lies there, by content. Raises UserError, StoreError."""
+        return (_listed if self.is_many else _hashed)(self.path, Path.cwd())
+
+
+def named_paths(config: Section, prefix: str = "") -> dict[str, Named]:
     """What the configuration names by path (weights, prompt files), by dotted field."""
-    found: dict[str, str] = {}
+    found: dict[str, Named] = {}
     for name, field_info in type(config).model_fields.items():
-        value = getattr(config, name)
+        value, kind = getattr(config, name), field_info.json_schema_extra
         if isinstance(value, Section):
             found |= named_paths(value, f"{prefix}{name}.")
-        elif isinstance(value, str) and field_info.json_schema_extra == ASIDE:
-            found[f"{prefix}{name}"] = value
+        elif isinstance(value, str) and kind in (ASIDE, FILES):
+            found[f"{prefix}{name}"] = Named(value, is_many=kind == FILES)
     return found
 
 
-def named_files(stage: Stage, config: Section) -> dict[str, Folder]:
-    """The files of :func:`named_paths`: inputs by content. Raises UserError naming the recipe's field."""
-    return {name: _open(path, f"{stage.name}.{name}") for name, path in named_paths(config).items()}
+def named_files(stage: Stage, config: Section) -> dict[str, Pinned]:
+    """What :func:`named_paths` finds: inputs by content. Raises UserError naming the recipe's field."""
+    return {name: _open(named, f"{stage.name}.{name}") for name, named in named_paths(config).items()}
 
 
-def _open(path: str, field: str) -> Folder:
+def _open(named: Named, field: str) -> Pinned:
     try:
-        return _hashed(path, Path.cwd())
+        return named.open()
     except UserError as error:
         raise UserError(f"{field}: {error}") from error
 
@@ -109,9 +128,15 @@ def _hashed(path: str, start: Path) -> Folder:
     return Folder.open(path)
 
 
+@functools.cache
+def _listed(path: str, start: Path) -> Files:
+    return Files.open(path)
+
+
 def stage_fingerprint(stage: Stage, config: Section, inputs: Mapping[str, Source]) -> str:
     """The identity of a stage's output: the fields that shape it and the digests of all it is made from."""
-    digests = {role: source.digest for role, source in {**inputs, **named_files(stage, config)}.items()}
+    named = named_files(stage, config)
+    digests = {role: source.digest for role, source in {**inputs, **named}.items()}
     return fingerprint(stage.name, stage.version, config.identity(), digests)
 
 

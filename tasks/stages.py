@@ -223,7 +223,7 @@ _TABLE = (
           lambda config, roles: _one("model", 1, "models"), {"teacher": "model"}, "model"),
     Stage("clip", 2, TrainClip, "tasks.train.clip:ClipTraining", "Train a small CLIP and an attribute reader",
           _clip, {"world": "coco"}, "clip"),
-    Stage("prompts", 1, PromptsJob, "tasks.data.prompts:SamplePrompts", "Sample the prompts of both parts",
+    Stage("prompts", 2, PromptsJob, "tasks.data.prompts:SamplePrompts", "Sample the prompts of both parts",
           _prompts, {"coco": "coco"}),
     Stage("pairs", 2, PairsJob, "tasks.data.pairs:SolvePairs", "Solve noise to latent, one pair per prompt",
           _pairs, {"teacher": "model", "prompts": "artifact"}),

@@ -23,7 +23,7 @@ from infra.artifact.fingerprint import digest_of_hashes, sha256_file, tree_files
 from infra.artifact.killpoint import reached
 from infra.artifact.manifest import FileRecord, InputRecord, Manifest, Metric, UnitRecord
 from infra.artifact.redo import REDO, why_redo
-from infra.artifact.source import Source
+from infra.artifact.source import Pinned
 from infra.environment import environment, utc_now
 from infra.errors import UserError
 from infra.store import Store
@@ -162,7 +162,7 @@ class Draft:
         units: Collection[str],
         version: int,
         config: Mapping[str, JsonValue],
-        inputs: Mapping[str, Source],
+        inputs: Mapping[str, Pinned],
         metrics: Mapping[str, JsonValue],
         seeds: Mapping[str, int],
         started_at: str,

@@ -9,14 +9,18 @@ from infra.artifact.fingerprint import sha256_file, tree_digest
 from infra.errors import UserError
 
 
-class Source(Protocol):
-    """Something a stage reads from, pinned by digest."""
+class Pinned(Protocol):
+    """Something that a stage's output depends on: where it lies, and the digest of what lies there."""
 
     @property
     def uri(self) -> str: ...
 
     @property
     def digest(self) -> str: ...
+
+
+class Source(Pinned, Protocol):
+    """Something a stage reads from, pinned by digest."""
 
     def folder(self, name: str = "") -> Path:
         """A local folder whose content was verified."""

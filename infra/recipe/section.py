@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 ASIDE: dict[str, JsonValue] = {"identity": False}
 """json_schema_extra of a field that does not affect the output."""
 
+FILES: dict[str, JsonValue] = {**ASIDE, "files": True}
+"""json_schema_extra of a path that may be many files: a folder, a pattern or one file, on any store."""
+
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**48)]
 Rate = Annotated[float, Field(gt=0)]
@@ -42,7 +45,7 @@ class Section(BaseModel):
         found: dict[str, JsonValue] = {}
         for name, field in type(self).model_fields.items():
             marks = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-            if marks == ASIDE:
+            if marks in (ASIDE, FILES):
                 continue
             value = _identity(getattr(self, name))
             if "as_before" not in marks or value != marks["as_before"]:

@@ -34,6 +34,11 @@ class LocalStore(Store):
         with self._reading(path):
             return self._path(path).read_bytes()
 
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        with self._reading(path), self._path(path).open("rb", buffering=0) as file:
+            file.seek(start)
+            return file.read(stop - start)
+
     def size(self, path: str) -> int | None:
         with self._reading(path):
             try:

@@ -85,6 +85,9 @@ class RemoteStore(Store):
     def read(self, path: str) -> bytes:
         return self._reading(path, lambda: bytes(self._fs.cat_file(self._path(path), **self._in_one_stream)))
 
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        return self._reading(path, lambda: bytes(self._fs.cat_file(self._path(path), start=start, end=stop)))
+
     def size(self, path: str) -> int | None:
         # not fs.exists: fsspec answers False there for every exception
         try:

@@ -93,6 +93,7 @@ def options(settings: Settings) -> dict[str, Any]:
     session = AioSession()
     # aiohttp waits without end for the go-ahead (Expect: 100-continue) of a store that has stopped answering
     session.unregister("before-call.s3", add_expect_header)
+    session.register("before-call.s3.GetObject", _without_checksum_of_a_part)
     config: dict[str, Any] = {
         "connect_timeout": settings.timeout_s,
         "read_timeout": settings.timeout_s,
@@ -101,6 +102,12 @@ def options(settings: Settings) -> dict[str, Any]:
     if session.get_config_variable("max_attempts") is None:  # neither AWS_MAX_ATTEMPTS nor the profile says
         config["retries"] = {"total_max_attempts": _ATTEMPTS}
     return {"session": session, "config_kwargs": config}
+
+
+def _without_checksum_of_a_part(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    # rclone answers a range with the whole file's checksum, which botocore then takes for damage
+    if "Range" in params["headers"]:
+        context.get("checksum", {}).pop("response_algorithms", None)
 
 
 def _socket(timeout_s: float, address: tuple[Any, ...]) -> socket.socket:

@@ -30,6 +30,10 @@ class Store(ABC):
         """The content; FileNotFoundError only when really absent, StoreError on any other failure."""
 
     @abstractmethod
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """The bytes from `start` to `stop`, one or more and all within the file; fails as `read` does."""
+
+    @abstractmethod
     def size(self, path: str) -> int | None:
         """Bytes of the file, None when it is really absent."""
 

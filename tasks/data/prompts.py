@@ -1,156 +1,182 @@
-"""Stage `prompts`: a deterministic sample of distinct prompts, in disjoint parts for reflow and distillation."""
+"""Stage `prompts`: a sample of distinct prompts in hash order, in disjoint parts for reflow and distillation."""
 
+from __future__ import annotations
+
+import math
 import time
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from infra.artifact import Source
+from infra import stopping
+from infra.artifact import Files, Source
 from infra.errors import UserError
-from models.mini.captions import caption
-from models.mini.scene import draw_scene
-from models.mini.scene import generator as scene_generator
-from tasks.data.coco import read_captions
+from tasks.data.coco import read_all_captions
 from tasks.data.inputs import as_artifact
+from tasks.data.near_duplicates import near_duplicates
+from tasks.data.prompt_filters import columns
+from tasks.data.prompt_parquet import parquet_pieces
+from tasks.data.prompt_reading import Reading
+from tasks.data.prompt_sources import Piece, caption_pieces, grammar, jsonl_pieces, text_pieces
+from tasks.data.prompt_text import folded
+from tasks.order import derive_seed
 from tasks.sections import PromptsJob
-from tasks.stage import StageResult, StageWork, Units
-from tasks.stages import Group
+from tasks.stage import StageResult, StageWork, Units, Work
+from tasks.stages import Group, Unit
 
-Counts = dict[str, int]
 TRIES_PER_PROMPT = 40
+SPARE = 1.5
+"""Candidates for each prompt that is wanted, at first: near duplicates are dropped from among them."""
+_MEGABYTE = 1_000_000
 
 
 class SamplePrompts(StageWork[PromptsJob]):
-    """Commits ``prompts.parquet``: columns index (int64), part (``reflow`` or ``distill``), prompt."""
+    """Commits ``prompts.parquet``: index (int64), part (``reflow`` or ``distill``), prompt, source_file, source_row.
+
+    Rows are in the order of a hash of seed and prompt: the first ones of a sample twice as large are the same.
+    """
+
+    def __init__(self, work: Work[PromptsJob]) -> None:
+        super().__init__(work)
+        self.wanted = self.config.reflow_count + self.config.distill_count
+        if self.config.source != "mini":
+            unit = Unit("prompts", math.ceil(sum(self.files.sizes.values()) / _MEGABYTE))
+            work.extent = replace(work.extent, groups=((unit,),), piece="MB")
+
+    @cached_property
+    def files(self) -> Files:
+        """What is read."""
+        if self.config.path is not None:
+            return Files.open(self.config.path)
+        return Files.open(str(self.inputs["coco"].folder("coco") / "annotations" / "captions_train2017.json"))
+
+    @cached_property
+    def pieces(self) -> list[Piece]:
+        """The source. Raises UserError for what its headers and first lines tell."""
+        wanted = columns(self.config)
+        match self.config.source:
+            case "mini":
+                return grammar(derive_seed(self.config.seed, "prompts", "mini"), TRIES_PER_PROMPT * self.wanted)
+            case "coco":
+                return caption_pieces(self.files)
+            case "text":
+                return text_pieces(self.files)
+            case "jsonl":
+                return jsonl_pieces(self.files, wanted)
+            case "parquet":
+                return parquet_pieces(self.files, wanted)
 
     def make(self, group: Group) -> None:
         """Draw the sample.
 
-        Raises UserError when the source is missing, empty or not UTF-8, or holds too few distinct prompts.
+        Raises UserError when the source is missing, empty, damaged or not what the recipe says, or holds too few
+        distinct prompts.
         """
-        started, config = time.monotonic(), self.config
-        counts: Counts = {"read": 0, "empty": 0, "too_long": 0, "duplicate": 0, "evaluation_caption": 0}
-        prompts = _sample(config, self.inputs, counts)
-        parts = ["reflow"] * config.reflow_count + ["distill"] * config.distill_count
+        started = time.monotonic()
+        sample, counts = self._drawn()
         path = self.out.workdir / "prompts.parquet"
-        pq.write_table(pa.table({"index": range(len(prompts)), "part": parts, "prompt": prompts}), path)
-        seconds, kept = time.monotonic() - started, len(prompts)
-        self.out.commit_unit(
-            "prompts", {"prompts.parquet": path}, rows=kept, seconds=seconds, metrics={**counts, "kept": kept}
+        pq.write_table(self._rows(sample), path)
+        seconds = time.monotonic() - started
+        self.out.commit_unit("prompts", {path.name: path}, rows=len(sample), seconds=seconds, metrics=counts)
+        self.work.advance(self.work.extent.pieces - self.work.done)
+
+    def _drawn(self) -> tuple[pa.Table, dict[str, int]]:
+        """The sample and what became of the other rows.
+
+        Near duplicates take a share of the candidates that nobody knows before: when there are too few left, the
+        source is read again for more. The sample is the same as with more from the start.
+        """
+        limit = self.wanted if self._similarity is None else math.ceil(SPARE * self.wanted)
+        while True:
+            read = self._read(limit)
+            candidates = read.sample.table
+            repeated = self._repeated(candidates["prompt"].to_pylist())
+            good = np.flatnonzero(~repeated)
+            if len(good) >= self.wanted:
+                return candidates.take(good[: self.wanted]), _account(read, repeated, int(good[self.wanted - 1]) + 1)
+            if not read.sample.full:
+                raise self._too_few(len(good), _account(read, repeated, len(candidates)))
+            limit = math.ceil(SPARE * limit * self.wanted / max(1, len(good)))
+
+    def _read(self, limit: int) -> Reading:
+        """A pass over the source for so many candidates, from its latest checkpoint on."""
+        total = max(1, sum(piece.size for piece in self.pieces))
+        self.work.done = 0
+
+        def told(size: float) -> None:
+            self.work.advance(int(self.work.extent.pieces * size / total) - self.work.done)
+
+        reading = Reading.resumed(self.config, self._excluded, self.out, limit)
+        reading.read(self.pieces, told, enough=self.config.source == "mini")
+        return reading
+
+    @cached_property
+    def _excluded(self) -> frozenset[str]:
+        """What the evaluation asks for, in every wording that its pictures have."""
+        captions = read_all_captions(self.inputs["coco"].folder("coco") / self.config.coco.annotations)
+        return frozenset(folded(one.text) for one in captions)
+
+    @property
+    def _similarity(self) -> float | None:
+        return None if self.config.source == "mini" else self.config.near_duplicates
+
+    def _repeated(self, prompts: Sequence[str]) -> NDArray[np.bool_]:
+        if self._similarity is None:
+            return np.zeros(len(prompts), bool)
+        done = 0
+
+        def told(count: int) -> None:
+            nonlocal done
+            done += count
+            self.work.progress(done, len(prompts), "prompts compared")
+            stopping.check()
+
+        return near_duplicates(prompts, self._similarity, told)
+
+    def _rows(self, sample: pa.Table) -> pa.Table:
+        parts = ["reflow"] * self.config.reflow_count + ["distill"] * self.config.distill_count
+        names = ["mini"] if self.config.source == "mini" else [*self.files.sizes]
+        sources = pa.DictionaryArray.from_arrays(sample["file"].combine_chunks(), pa.array(names))
+        return pa.table(
+            {
+                "index": pa.array(range(len(sample)), pa.int64()),
+                "part": parts,
+                "prompt": sample["prompt"].cast(pa.string()),
+                "source_file": sources,
+                "source_row": sample["row"],
+            }
         )
-        self.work.advance(kept)
+
+    def _too_few(self, usable: int, counts: dict[str, int]) -> UserError:
+        said = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+        remedy = " or loosen prompts.filters and prompts.near_duplicates" if self.config.source != "mini" else ""
+        where = "mini" if self.config.source == "mini" else self.files.uri
+        return UserError(
+            f"prompts: source {where} holds {usable} usable prompts ({said or 'no rows'}); reflow_count + distill_count"
+            f" = {self.wanted} expected. Lower the counts, give a larger source{remedy}."
+        )
 
     def finish(self, units: Units) -> StageResult:
         """How many texts were read, and why some were not taken."""
         return StageResult(metrics=dict(units["prompts"].metrics), seeds={"prompts": self.config.seed})
 
 
-def _sample(config: PromptsJob, inputs: Mapping[str, Source], counts: Counts) -> list[str]:
-    wanted = config.reflow_count + config.distill_count
-    excluded = {normalise(c.text) for c in read_captions(inputs["coco"].folder("coco") / config.coco.annotations)}
-    candidates = list(
-        distinct(_source(config, inputs), excluded, config.max_characters, counts, wanted, config.source == "mini")
-    )
-    if len(candidates) < wanted:
-        raise UserError(
-            f"prompts: source {config.path or config.source} holds {len(candidates)} usable prompts ({counts}); "
-            f"reflow_count + distill_count = {wanted} expected. Lower the counts or give a larger source."
-        )
-    order = np.random.Generator(np.random.PCG64(config.seed)).permutation(len(candidates))[:wanted]
-    return [candidates[i] for i in order]
+def _account(read: Reading, repeated: NDArray[np.bool_], end: int) -> dict[str, int]:
+    """What became of every row, over the hashes of the first `end` candidates: more of them change nothing."""
+    copies = int(pc.sum(read.sample.table["copies"].slice(0, end)).as_py() or 0)
+    near, refused = int(repeated[:end].sum()), sum(read.counts.values()) - read.counts["read"]
+    rest = read.counts["read"] - refused - copies
+    return {**read.counts, "duplicate": copies - end, "near_duplicate": near, "not_needed": rest, "kept": end - near}
 
 
 def read_prompts(artifact: Source, part: str) -> list[tuple[int, str]]:
     """The (index, prompt) rows of one part of a prompts artifact."""
-    table = pq.read_table(as_artifact(artifact).fetch("prompts.parquet"), filters=[("part", "=", part)])
+    path = as_artifact(artifact).fetch("prompts.parquet")
+    table = pq.read_table(path, columns=["index", "prompt"], filters=[("part", "=", part)])
     return list(zip(table["index"].to_pylist(), table["prompt"].to_pylist(), strict=True))
-
-
-def normalise(text: str) -> str:
-    """Unicode NFC, white space folded: what counts as the same prompt."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-def distinct(
-    texts: Iterable[str],
-    excluded: set[str],
-    max_characters: int,
-    counts: Counts,
-    wanted: int,
-    stop_early: bool,
-) -> Iterator[str]:
-    """Each usable prompt once; ``counts`` says what was dropped and why. ``stop_early`` ends a source without end."""
-    seen: set[str] = set()
-    for text in texts:
-        prompt = normalise(text)
-        counts["read"] += 1
-        reason = _refusal(prompt, excluded, seen, max_characters)
-        if reason:
-            counts[reason] += 1
-            continue
-        seen.add(prompt)
-        yield prompt
-        if stop_early and len(seen) == wanted:
-            return
-
-
-def _refusal(prompt: str, excluded: set[str], seen: set[str], max_characters: int) -> str | None:
-    if not prompt:
-        return "empty"
-    if len(prompt) > max_characters:
-        return "too_long"
-    if prompt in excluded:
-        return "evaluation_caption"
-    return "duplicate" if prompt in seen else None
-
-
-def _source(config: PromptsJob, inputs: Mapping[str, Source]) -> Iterator[str]:
-    if config.source == "mini":
-        return _grammar(config.seed, TRIES_PER_PROMPT * (config.reflow_count + config.distill_count))
-    if config.source == "coco":
-        given = Path(config.path) if config.path else None
-        file = given or inputs["coco"].folder("coco") / "annotations" / "captions_train2017.json"
-        return (c.text for c in read_captions(file))
-    assert config.path is not None, "the recipe refuses a file source without a path"
-    return _text_lines(Path(config.path)) if config.source == "text" else _column(Path(config.path), config.column)
-
-
-def _grammar(seed: int, limit: int) -> Iterator[str]:
-    for index in range(limit):
-        rng = scene_generator(seed, index)
-        yield caption(draw_scene(rng, held_out=False), rng)
-
-
-def _text_lines(path: Path) -> Iterator[str]:
-    try:
-        with path.open(encoding="utf-8-sig") as lines:  # editors may put a byte order mark first
-            yield from lines
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(
-            f"prompts.path: no such file: {path}; expected a UTF-8 text file with one prompt per line"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"prompts.path: {path} is not UTF-8 ({error}); expected one prompt per line. Convert it first."
-        ) from error
-
-
-def _column(path: Path, column: str) -> Iterator[str]:
-    if not path.is_file():
-        raise UserError(f"prompts.path: no such file: {path}; expected a Parquet file with a column {column!r}")
-    try:
-        source = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"prompts.path: {path} is not a Parquet file: {error}") from error
-    names = source.schema_arrow.names
-    if column not in names:
-        raise UserError(f"prompts.column: {path} has no column {column!r}; its columns are {', '.join(names)}")
-    kind = source.schema_arrow.field(column).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise UserError(f"prompts.column: column {column!r} of {path} is of type {kind}; expected string")
-    for batch in source.iter_batches(columns=[column]):
-        yield from (text or "" for text in batch.column(0).to_pylist())

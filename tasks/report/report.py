@@ -28,6 +28,7 @@ from tasks.evaluate.metrics import METRICS, Metric
 from tasks.evaluate.verdicts import Verdict, verdicts
 from tasks.report import figures
 from tasks.report.contact_sheet import ContactSheet, draw, read_contact_sheet, to_data_uri
+from tasks.report.prompt_list import PromptList, read_prompt_list
 from tasks.roles import Role
 from tasks.sections import EvaluateJob, ReportJob
 from tasks.stage import StageResult, StageWork, Units, Work
@@ -115,10 +116,15 @@ class WriteReport(StageWork[ReportJob]):
             columns=CELL_COLUMNS,
             metrics=METRICS,
             records=records,
+            prompts=self._prompts(),
             protocol=_flat(self.metrics.protocol),
             provenance=_provenance(self.inputs),
             finished_at=self.evaluation.manifest.finished_at,
         )
+
+    def _prompts(self) -> PromptList | None:
+        source = self.inputs.get("prompts")
+        return read_prompt_list(source) if isinstance(source, Artifact) else None
 
     def _chain(self) -> Iterator[Link]:
         """The chain as it was run, link by link."""

@@ -19,6 +19,7 @@ NAMES = (
     "cached",
     "suite",
     "quality",
+    "prompts",
     "pairs",
     "plan",
     "restart",

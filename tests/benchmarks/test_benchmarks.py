@@ -13,7 +13,7 @@ from infra.errors import UserError
 from infra.store import open_store
 from infra.upkeep.runs import Ref, RunRecord, StageRun, write_ref, write_run
 from tests import ROOT
-from tests.benchmarks import cached, demo, pairs, plan, quality, verify
+from tests.benchmarks import cached, demo, pairs, plan, prompts, quality, verify
 from tests.benchmarks.__main__ import NAMES, bench, measured
 from tests.benchmarks.row import NOT_MEASURED, Options, Row, duration
 from tests.benchmarks.table import show
@@ -70,6 +70,13 @@ def test_a_plan_is_asked_for_in_a_store_of_that_size(tmp_path: Path, monkeypatch
     monkeypatch.setattr(plan, "ARTIFACTS", 20)
     (row,) = plan.measure(Options(tmp_path))
     assert float(row.measured) > 0 and row.detail.startswith("33 artifacts"), "four runs of eight, one world"
+
+
+def test_prompts_are_read_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "ROWS", 400)
+    monkeypatch.setattr(prompts, "COMPARED", 50)
+    rows = prompts.measure(Options(tmp_path))
+    assert [row.name.split(",")[0] for row in rows] == ["prompts read", "prompts read with filters", "prompts compared"]
 
 
 def test_verify_is_measured_beside_its_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, JsonValue
 
 from flows.algorithms.instaflow import Recipe
-from infra.recipe import ASIDE, Section
+from infra.recipe import ASIDE, FILES, Section
 from tests import ROOT
 
 DOCS = ROOT / "docs"
@@ -90,7 +90,7 @@ def _table(model: type[BaseModel], head: tuple[str, ...]) -> Iterator[str]:
     yield "|" + "---|" * len(head)
     for name, field in model.model_fields.items():
         shape = schema["properties"][name]
-        aside = "*" if field.json_schema_extra == ASIDE else ""
+        aside = "*" if field.json_schema_extra in (ASIDE, FILES) else ""
         cells = {
             "field": f"`{name}`{aside}",
             "type": _kind(shape),

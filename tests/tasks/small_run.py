@@ -65,8 +65,7 @@ def commit(
 def run(store: Store, folder: Path, prompts: list[str] | None = None) -> dict[str, Source]:
     """The inputs of the report as the algorithm passes them: an artifact per stage, a given teacher."""
     teacher = Folder.open(_file(folder / "teacher" / "model_index.json", "{}").parent, "model")
-    prompt_file = {"prompts.parquet": _file(folder / "prompts.parquet", "prompts")}
-    sampled = commit(store, "prompts", prompt_file, rows=20000)
+    sampled = commit(store, "prompts", {"prompts.parquet": _prompts(folder, prompts or [])}, rows=20000)
 
     def pairs(stage_id: str, teacher: Source, rows: int) -> Artifact:
         shard = {"shard-000000.tar": _file(folder / f"{stage_id}.tar", stage_id)}
@@ -95,6 +94,15 @@ def run(store: Store, folder: Path, prompts: list[str] | None = None) -> dict[st
         "direct": direct,
     }
     return {"evaluate": measured, "teacher": teacher, "prompts": sampled, **made}
+
+
+def _prompts(folder: Path, texts: list[str]) -> Path:
+    """A sample that begins with these texts."""
+    texts = [*texts, *(f"a prompt, number {n}" for n in range(40))]
+    columns = {"prompt": texts, "source_row": range(len(texts))}
+    table = pa.table({"part": ["reflow"] * len(texts), "source_file": ["laion/00017.parquet"] * len(texts), **columns})
+    pq.write_table(table, folder / "prompts.parquet")
+    return folder / "prompts.parquet"
 
 
 def evaluation(store: Store, folder: Path, prompts: list[str], inputs: Mapping[str, Source]) -> Artifact:

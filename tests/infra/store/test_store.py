@@ -25,6 +25,14 @@ def test_what_is_written_is_read(store: Store, tmp_path: Path) -> None:
     assert store.exists("a/b") and not store.exists("a") and store.size("a-c") == 0
 
 
+def test_a_range_is_read_alone(store: Store) -> None:
+    store.write("a/b", data := bytes(range(256)) * 4000)
+    for start, stop in ((0, 1), (0, 10), (7, 300_000), (len(data) - 8, len(data))):
+        assert store.read_range("a/b", start, stop) == data[start:stop]
+    with pytest.raises(FileNotFoundError):
+        store.read_range("absent", 0, 1)
+
+
 def test_absence(store: Store, tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(FileNotFoundError):

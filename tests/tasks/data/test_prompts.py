@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import json
+import random
 import re
-import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from infra.artifact import Artifact, Folder
 from infra.errors import UserError
-from infra.store import Store
+from infra.store import Store, open_store
 from infra.store.local import LocalStore
 from models.mini.captions import mentioned
-from models.mini.scene import ATTRIBUTES, is_held_out
+from models.mini.scene import ATTRIBUTES, draw_scene, generator, is_held_out
+from tasks.data import prompt_reading
+from tasks.data import prompts as module
 from tasks.data.coco import read_captions
-from tasks.data.prompts import distinct, normalise, read_prompts
+from tasks.data.prompt_sources import grammar
+from tasks.data.prompts import read_prompts
+from tasks.order import derive_seed
 from tasks.progress import silent
-from tasks.sections import PromptsJob
+from tasks.sections import PromptFilters, Prompts, PromptsJob
 from tasks.stage import run_stage
 from tasks.stages import STAGES
-from tests.tasks.conftest import PERF
+from tests.s3 import BUCKET, S3Server
+from tests.tasks.conftest import PERF, Killed
+from tests.tasks.data.prompt_files import laion, sentences, split, write_parquet
 
-LINES = [f"prompt number {i}" for i in range(30)]
+LINES = [
+    f"{what} {where}"
+    for what in ("A lighthouse", "Seven sleeping cats", "An old bicycle", "Fog", "Somebody's violin", "A bowl of plums")
+    for where in ("under water", "in the morning", "painted by a child", "beside two strangers", "on Mars")
+]
 
 
 def run(store: Store, coco: Artifact | Folder, **fields: object) -> Artifact:
@@ -50,7 +60,12 @@ def text_file(folder: Path, lines: list[str], encoding: str = "utf-8") -> dict[s
 def parquet_file(folder: Path, **columns: list[object]) -> dict[str, object]:
     path = folder / f"{'-'.join(columns)}.parquet"
     pq.write_table(pa.table(columns), path)
-    return {"source": "parquet", "path": str(path)}
+    return {"source": "parquet", "path": str(path), "column": "prompt"}
+
+
+def jsonl_file(folder: Path, rows: list[object]) -> dict[str, object]:
+    (folder / "prompts.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    return {"source": "jsonl", "path": str(folder / "prompts.jsonl"), "column": "prompt"}
 
 
 def caption_file(folder: Path, captions: list[str]) -> dict[str, object]:
@@ -70,6 +85,7 @@ def test_every_source_gives_disjoint_parts_of_distinct_prompts(coco: Artifact, s
         text_file(tmp_path, LINES),
         parquet_file(tmp_path, prompt=LINES),
         {**parquet_file(tmp_path, words=LINES, prompt=[*range(30)]), "column": "words"},
+        jsonl_file(tmp_path, [{"url": 1, "prompt": line} for line in LINES]),
     ]
     for fields in sources:
         reflow, distill = texts(run(store, coco, **fields))
@@ -101,36 +117,42 @@ def test_captions_of_the_evaluation_are_left_out_and_everything_dropped_is_count
     coco: Artifact, store: Store, tmp_path: Path
 ) -> None:
     evaluated = [c.text for c in read_captions(coco.folder("coco") / "annotations" / "captions_val2017.json")]
-    spaced = "  " + evaluated[0].replace(" ", "\t ")
-    fields = text_file(tmp_path, ["", "  ", "x" * 41, LINES[0], *LINES, *evaluated, spaced])
-    artifact = run(store, coco, **fields, reflow_count=25, max_characters=40)
-    assert {*sum(texts(artifact), [])} == {*LINES}
-    too_long = [text for text in evaluated if len(text) > 40]
+    fields = text_file(tmp_path, ["", "  ", "no", "x" * 101, LINES[0].upper(), *LINES, *evaluated])
+    artifact = run(store, coco, **fields, reflow_count=25, min_characters=3, max_characters=100)
+    assert {text.lower() for text in sum(texts(artifact), [])} == {text.lower() for text in LINES}
     assert artifact.manifest.metrics == {
-        "read": 5 + len(LINES) - 1 + 1 + len(evaluated),
+        "read": 5 + len(LINES) + len(evaluated),
         "empty": 2,
-        "too_long": 1 + len(too_long) + (evaluated[0] in too_long),
+        "too_short": 1,
+        "too_long": 1,
+        "evaluation_caption": len(evaluated),
         "duplicate": 1,
-        "evaluation_caption": len(evaluated) + 1 - len(too_long) - (evaluated[0] in too_long),
+        "near_duplicate": 0,
+        "not_needed": 0,
         "kept": 30,
     }
 
 
-@given(st.text())
-def test_normal_form_is_stable_and_folds_white_space(text: str) -> None:
-    once = normalise(text)
-    assert normalise(once) == once == once.strip() == unicodedata.normalize("NFC", once)
-    assert not re.search(r"\s\s|[\t\n\r]", once)
-    assert normalise(f"  {text}\n") == once
+def test_every_caption_of_an_evaluated_picture_is_left_out_however_it_is_written(
+    coco: Artifact, store: Store, tmp_path: Path
+) -> None:
+    content = json.loads((coco.folder("coco") / "annotations" / "captions_val2017.json").read_text())
+    every = [one["caption"] for one in content["annotations"]]
+    assert len(every) == 2 * len(content["images"]), "the evaluation reads one of the two"
+    rewritten = ["  " + every[0].replace(" ", "\t "), every[1].upper() + "!", every[2].replace(" ", "-")]
+    artifact = run(store, coco, **text_file(tmp_path, [*LINES, *every, *rewritten]))
+    assert {*sum(texts(artifact), [])} <= {*LINES}
+    assert artifact.manifest.metrics["evaluation_caption"] == len(every) + 3
 
 
-@given(st.lists(st.text("ab \t", max_size=4), max_size=30))
-def test_each_usable_prompt_comes_once_in_its_order(lines: list[str]) -> None:
-    counts = dict.fromkeys(("read", "empty", "too_long", "duplicate", "evaluation_caption"), 0)
-    found = [*distinct(lines, {"a"}, 3, counts, 1, stop_early=False)]
-    usable = [t for t in map(normalise, lines) if t and t != "a" and len(t) <= 3]
-    assert found == [*dict.fromkeys(usable)]
-    assert counts["read"] == len(lines) == len(found) + sum(counts.values()) - counts["read"]
+def test_prompts_and_scenes_of_the_evaluation_share_no_random_numbers(tmp_path: Path) -> None:
+    """With one seed for both, 96% of the prompts had the shape of the scene at their index."""
+    count, seed = 400, 1
+    world = [draw_scene(generator(seed, index), held_out=True).shape for index in range(count)]
+    (piece,) = grammar(derive_seed(seed, "prompts", "mini"), count)
+    said = [mentioned(text).get("shape") for table, _ in piece.read() for text in table.column(0).to_pylist()]
+    pairs = [(shape, other) for shape, other in zip(said, world, strict=True) if shape]
+    assert len(pairs) > count / 2 and sum(one == other for one, other in pairs) / len(pairs) < 0.3, "1 of 6 by chance"
 
 
 def test_composed_and_decomposed_letters_are_one_prompt_and_a_byte_order_mark_is_none(
@@ -148,17 +170,12 @@ def refused(store: Store, coco: Artifact, **fields: object) -> str:
     return str(raised.value)
 
 
-def test_a_missing_file_is_named(coco: Artifact, store: Store, tmp_path: Path) -> None:
-    for source in ("text", "parquet", "coco"):
-        message = refused(store, coco, source=source, path=str(tmp_path / "none"))
-        assert re.search(r"^path: .*none: no such file", message)
-
-
-def test_a_folder_instead_of_a_file_is_named(coco: Artifact, store: Store, tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    for source in ("text", "parquet"):
-        message = refused(store, coco, source=source, path=str(tmp_path / "folder"))
-        assert re.search(r"^prompts\.path: no such file: .*folder; expected", message)
+def test_a_missing_file_is_named_by_its_field_in_the_recipe(coco: Artifact, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for source in ("text", "jsonl", "parquet", "coco"):
+        for name in ("none", "none/*.txt", "empty"):
+            message = refused(store, coco, source=source, path=str(tmp_path / name))
+            assert message.startswith(f"prompts.path: {tmp_path / name}: no such file or folder")
 
 
 @pytest.mark.parametrize("lines", [[], ["", "  "], LINES[:16]])
@@ -178,29 +195,137 @@ def test_the_grammar_can_run_out_too(coco: Artifact, store: Store) -> None:
 
 def test_a_file_that_is_not_utf_8_is_named(coco: Artifact, store: Store, tmp_path: Path) -> None:
     message = refused(store, coco, **text_file(tmp_path, ["caf\u00e9", *LINES], "latin-1"))
-    assert re.search(r"^prompts\.path: .*prompts\.txt is not UTF-8 .*0xe9", message)
-
-
-def test_a_missing_column_is_named_with_those_there_are(coco: Artifact, store: Store, tmp_path: Path) -> None:
-    fields = parquet_file(tmp_path, caption=LINES, url=LINES)
-    assert re.search(
-        r"^prompts\.column: .*caption-url\.parquet has no column 'prompt'; its columns are caption, url",
-        refused(store, coco, **fields),
-    )
-
-
-def test_a_column_of_numbers_is_named_with_its_type(coco: Artifact, store: Store, tmp_path: Path) -> None:
-    message = refused(store, coco, **parquet_file(tmp_path, prompt=[*range(30)]))
-    assert re.search(r"^prompts\.column: column 'prompt' of .* is of type int64; expected string", message)
-
-
-@pytest.mark.parametrize("data", [b"", b"PAR1 but no more", b"prompt\nand another\n"])
-def test_a_file_that_is_not_parquet_is_named(data: bytes, coco: Artifact, store: Store, tmp_path: Path) -> None:
-    (tmp_path / "some.parquet").write_bytes(data)
-    message = refused(store, coco, source="parquet", path=str(tmp_path / "some.parquet"))
-    assert re.search(r"^prompts\.path: .*some\.parquet is not a Parquet file", message)
+    assert re.search(r"^prompts\.path: .*prompts\.txt is not UTF-8, line 1: .*0xe9", message)
 
 
 def test_a_plain_folder_is_no_prompts_artifact(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a plain folder; expected the artifact of a stage"):
         read_prompts(Folder.open(tmp_path), "reflow")
+
+
+def everything(artifact: Artifact) -> list[str]:
+    return sum(texts(artifact), [])
+
+
+LAION = {"source": "parquet", "reflow_count": 60, "distill_count": 20}
+FILTERS = PromptFilters(
+    min_similarity=0.25, min_aesthetic=4.0, languages=("en",), min_width=512, min_height=512, nsfw=("UNLIKELY",),
+    max_punsafe=0.9,
+)  # fmt: skip
+
+
+def test_laion_is_filtered_and_counted_and_every_prompt_has_its_row(
+    coco: Artifact, store: Store, tmp_path: Path
+) -> None:
+    table = laion([*sentences(3000), None, ""])
+    for number, part in enumerate(split(table, [*range(3002)], 3)):
+        write_parquet(tmp_path / "laion" / f"part-{number}.parquet", part, compression="zstd" if number else "snappy")
+    artifact = run(store, coco, **LAION, path=str(tmp_path / "laion"), filters=FILTERS)
+    for one in pq.read_table(artifact.fetch("prompts.parquet")).to_pylist():
+        at = 3 * one["source_row"] + int(one["source_file"][5])
+        assert one["source_file"] == f"part-{at % 3}.parquet" and table["TEXT"][at] == one["prompt"]
+        assert table["similarity"][at] >= 0.25 and table["AESTHETIC_SCORE"][at] >= 4 and table["LANGUAGE"][at] == "en"
+        assert min(table["WIDTH"][at], table["HEIGHT"][at]) >= 512 and table["NSFW"][at] == "UNLIKELY"
+        assert table["punsafe"][at] <= 0.9
+    metrics: dict[str, Any] = dict(artifact.manifest.metrics)
+    assert all(metrics[name] for name in PromptFilters.model_fields), "each of them refused something"
+    assert metrics.pop("read") == sum(metrics.values()) == 3002 and metrics["kept"] == 80
+
+
+def test_the_sample_is_the_same_however_the_rows_are_split_and_ordered(coco: Artifact, tmp_path: Path) -> None:
+    lines = sentences(500)
+    table = laion([*lines, *(text.upper() for text in lines[:50]), *(f"{text} indeed" for text in lines[:50])])
+    order, found = [*range(600)], []
+    for number, parts in enumerate((1, 4, 7)):
+        folder = tmp_path / f"split-{number}"
+        for part, some in enumerate(split(table, order, parts)):
+            write_parquet(folder / f"{part}.parquet", some)
+        artifact = run(LocalStore(tmp_path / f"store-{number}"), coco, **LAION, path=str(folder))
+        found.append((everything(artifact), artifact.manifest.metrics))
+        random.Random(number).shuffle(order)
+    assert found[0] == found[1] == found[2] and len(found[0][0]) == 80
+    assert found[0][1]["duplicate"] and found[0][1]["near_duplicate"], "the counts are the same, too"
+    larger = run(LocalStore(tmp_path / "larger"), coco, **{**LAION, "reflow_count": 200}, path=str(folder))
+    assert everything(larger)[:80] == found[0][0], "a larger sample goes on where the smaller one ends"
+
+
+def test_too_few_candidates_are_read_again_and_the_sample_is_the_same(
+    coco: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each prompt comes in twelve near copies."""
+    lines = [f"{text}, {n} of 12" for text in sentences(200) for n in range(12)]
+    fields = {**text_file(tmp_path, lines), "reflow_count": 150, "distill_count": 20}
+    found = []
+    for number, spare in enumerate((1.0, 30.0)):
+        monkeypatch.setattr(module, "SPARE", spare)
+        artifact = run(LocalStore(tmp_path / f"store-{number}"), coco, **fields)
+        found.append((everything(artifact), artifact.manifest.metrics))
+    assert found[0] == found[1] and len(found[0][0]) == 170
+    assert found[0][1]["near_duplicate"] > 30, "the first 170 did not do, and what they were replaced by neither"
+    kept = run(LocalStore(tmp_path / "all"), coco, **fields, near_duplicates=None)
+    assert kept.manifest.metrics["near_duplicate"] == 0
+
+
+def test_a_killed_stage_goes_on_and_makes_the_same(
+    coco: Artifact, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompt_reading, "SAVE_EVERY_S", 0.0)
+    for number, part in enumerate(split(laion(sentences(400)), [*range(400)], 5)):
+        write_parquet(tmp_path / "laion" / f"{number}.parquet", part, row_group_size=1000)
+    config, calls = PromptsJob(**LAION, path=str(tmp_path / "laion")), 0  # type: ignore[arg-type]
+
+    def dies(done: int, total: int, unit: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_stage(STAGES["prompts"], config, {"coco": coco}, store, PERF, dies)
+    left = [path for path in store.list("prompts") if path.endswith(".json")]
+    assert left[-1].endswith("checkpoints/candidates-120/step-00000003.json")
+    again = run_stage(STAGES["prompts"], config, {"coco": coco}, store, PERF, silent)
+    monkeypatch.undo()
+    whole = run_stage(STAGES["prompts"], config, {"coco": coco}, LocalStore(tmp_path / "other"), PERF, silent)
+    assert again.digest == whole.digest and again.manifest.metrics == whole.manifest.metrics
+    assert not any("checkpoints" in path for path in store.list("prompts"))
+
+
+def test_progress_counts_megabytes_of_the_source(coco: Artifact, store: Store, tmp_path: Path) -> None:
+    lines = [f"{text} {'and so on ' * 60}" for text in sentences(4000)]
+    config = PromptsJob(**text_file(tmp_path, lines), reflow_count=2, distill_count=2, near_duplicates=None)  # type: ignore[arg-type]
+    told: list[tuple[int, int, str]] = []
+    run_stage(STAGES["prompts"], config, {"coco": coco}, store, PERF, lambda *at: told.append(at))
+    assert told[0] == (0, 3, "MB") and told[-1] == (3, 3, "MB") and told == sorted(told)
+
+
+def test_a_setting_without_effect_is_refused() -> None:
+    for fields, said in [
+        ({"path": "x"}, '`path` has no effect with source "mini"'),
+        ({"near_duplicates": None}, '`near_duplicates` has no effect with source "mini"'),
+        ({"source": "text", "path": "x", "column": "caption"}, '`column` has no effect with source "text"'),
+        ({"source": "coco", "filters": {"min_width": 5}}, '`filters` has no effect with source "coco"'),
+        ({"source": "parquet", "path": "x", "columns": {"width": "w"}}, "`columns.width` has no effect: no filter"),
+        ({"min_characters": 9, "max_characters": 8}, "`min_characters` 9 exceeds `max_characters` 8"),
+        ({"source": "jsonl"}, 'source "jsonl" needs `path`'),
+    ]:
+        with pytest.raises(ValidationError, match=re.escape(said)):
+            Prompts.model_validate(fields)
+
+
+def test_from_an_object_store(
+    rclone: S3Server, coco: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of prompts in S3 makes what the same list on the disk makes: where it lies is no part of its identity."""
+    for name, value in rclone.environment().items():
+        monkeypatch.setenv(name, value)
+    remote = open_store(f"s3://{BUCKET}/{tmp_path.name}")
+    for number, part in enumerate(split(laion(sentences(300)), [*range(300)], 2)):
+        remote.upload(write_parquet(tmp_path / "laion" / f"{number}.parquet", part), f"laion/{number}.parquet")
+    filters = PromptFilters(languages=("en",))
+    local, far = (
+        run(LocalStore(tmp_path / name), coco, **LAION, path=path, filters=filters)  # type: ignore[arg-type]
+        for name, path in (("one", str(tmp_path / "laion")), ("two", f"{remote.url}/laion/*.parquet"))
+    )
+    assert local.digest == far.digest and local.manifest.metrics == far.manifest.metrics
+    assert [one.uri for one in far.manifest.inputs if one.role == "path"] == [f"{remote.url}/laion/*.parquet"]

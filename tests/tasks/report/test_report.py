@@ -163,6 +163,11 @@ def test_links_lead_somewhere(source: str) -> None:
     assert "artifact-reflow-1" in inner and set(inner) <= anchors
 
 
+def test_twenty_prompts_are_shown_with_their_rows(source: str) -> None:
+    rows = [row for row in Page(source).cells if row[-1].startswith("laion/00017.parquet:")]
+    assert len(rows) == 20 and rows[0] == [NASTY, "reflow", "laion/00017.parquet:0"]
+
+
 def test_a_nasty_prompt_is_text(source: str) -> None:
     assert NASTY not in source and "<b>shadow" not in source
     assert any(NASTY in cell for row in Page(source).cells for cell in row)
