@@ -32,7 +32,10 @@ from tests.models.pipelines import tiny
 from tests.tasks.conftest import PAIRS, PERF
 
 PROMPT = "a large red circle on the left"
-REFLOW = Reflow(parameterization="raw", steps=12, batch_size=10, warmup_steps=2, text_dropout=0.2, learning_rate=3e-3)
+REFLOW = Reflow(
+    parameterization="raw", steps=12, batch_size=10, warmup_steps=2, text_dropout=0.2, learning_rate=3e-3,
+    precision="bf16",
+)  # fmt: skip
 DISTILL = Distill(
     phases=(
         DistillPhase(steps=15, batch_size=10, learning_rate=3e-3),

@@ -14,6 +14,7 @@ import torch
 from diffusers import FlowMatchHeunDiscreteScheduler, StableDiffusion3Pipeline
 from torch import Tensor
 
+from infra.artifact.fingerprint import tree_files
 from models.losses import one_step, reflow_loss
 from models.pipelines.folder import check_folder
 from models.pipelines.opening import open_pipeline
@@ -194,6 +195,22 @@ def test_saved_and_loaded_is_the_same_network(t5: bool, folder: Path, without_t5
     index = json.loads((tmp_path / "saved" / "model_index.json").read_text())
     assert index["scheduler"] == ["diffusers", "FlowMatchEulerDiscreteScheduler"]
     assert (index["text_encoder_3"] == [None, None]) is not t5
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_low_precision_is_for_the_network_only(dtype: str, folder: Path, model: TextToImage) -> None:
+    low = open_pipeline(folder, dtype)
+    ours, exact = (one.sample(noise(2), captions(2), 4, 3.0, "heun") for one in (low, model))
+    assert ours.dtype == torch.float32 and 0 < gap(ours, exact) < {"bf16": 0.15, "fp16": 0.02}[dtype]
+    assert not torch.equal(ours, ours.to(low.dtype).float()), "the state has more digits than the network"
+
+
+def test_where_a_model_was_loaded_from_is_not_in_its_bytes(folder: Path, tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        open_pipeline(copy(folder, tmp_path / name)).save(tmp_path / name / "saved")
+    here, there = ({file: path.read_bytes() for file, path in tree_files(tmp_path / name / "saved").items()}
+                   for name in ("here", "there"))  # fmt: skip
+    assert here == there and len(here) > 10
 
 
 def test_prompts_too_long_are_cut_and_counted_without_a_word_for_each(
