@@ -75,6 +75,13 @@ _NOTHING_ELSE_TOLD: dict[str, tuple[Any, ...]] = {
     "unet.time_cond_proj_dim": (None,),
 }
 
+_ONE_SHIFT: dict[str, tuple[Any, ...]] = {
+    "scheduler._class_name": FLOW_CLASSES,
+    "scheduler.num_train_timesteps": (1000,),
+    "scheduler.use_dynamic_shifting": (None, False),
+    "scheduler.shift_terminal": (None,),
+}
+
 LAYOUTS: dict[str, Layout] = {
     "StableDiffusionPipeline": Layout(
         networks=("unet", "vae", "text_encoder"),
@@ -128,12 +135,7 @@ LAYOUTS: dict[str, Layout] = {
                 "width of the pooled text",
             ),
         ),
-        only={
-            "scheduler._class_name": FLOW_CLASSES,
-            "scheduler.num_train_timesteps": (1000,),
-            "scheduler.use_dynamic_shifting": (None, False),
-            "scheduler.shift_terminal": (None,),
-        },
+        only=_ONE_SHIFT,
         together=("text_encoder_3", "tokenizer_3"),
     ),
 }

@@ -9,7 +9,12 @@ from models.pipelines.stable_diffusion_xl import StableDiffusionXL
 from models.pipelines.text_to_image import TextToImage
 
 FAMILIES: dict[str, type[TextToImage]] = {
-    family.pipeline_type.__name__: family for family in (StableDiffusion, StableDiffusionXL, StableDiffusion3)
+    family.pipeline_type.__name__: family
+    for family in (
+        StableDiffusion,
+        StableDiffusionXL,
+        StableDiffusion3,
+    )
 }
 
 

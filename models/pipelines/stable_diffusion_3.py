@@ -1,6 +1,7 @@
 """Stable Diffusion 3: a transformer trained by flow matching, told by two CLIP text encoders and perhaps T5."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
@@ -24,7 +25,7 @@ class StableDiffusion3(TextToImage):
     """
 
     pipeline_type = StableDiffusion3Pipeline
-    left_out = ("feature_extractor", "image_encoder")
+    left_out: ClassVar[tuple[str, ...]] = ("feature_extractor", "image_encoder")
     pipeline: StableDiffusion3Pipeline
 
     def exported_scheduler(self) -> FlowMatchEulerDiscreteScheduler:
@@ -79,5 +80,5 @@ class StableDiffusion3(TextToImage):
     def pixels(self, latent: Tensor) -> Tensor:
         """What the autoencoder's decoder makes of latents."""
         vae = self.pipeline.vae
-        scaled = latent.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
+        scaled = latent.to(vae.dtype) / vae.config.scaling_factor + (vae.config.shift_factor or 0)
         return vae.decode(scaled.contiguous(memory_format=torch.channels_last)).sample
