@@ -1,7 +1,7 @@
 """Stable Diffusion 3: a transformer trained by flow matching, told by two CLIP text encoders and perhaps T5."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
@@ -25,7 +25,7 @@ class StableDiffusion3(TextToImage):
     """
 
     pipeline_type = StableDiffusion3Pipeline
-    left_out: ClassVar[tuple[str, ...]] = ("feature_extractor", "image_encoder")
+    load_with: ClassVar[Mapping[str, Any]] = {"feature_extractor": None, "image_encoder": None}
     pipeline: StableDiffusion3Pipeline
 
     def exported_scheduler(self) -> FlowMatchEulerDiscreteScheduler:

@@ -1,8 +1,8 @@
 """Stable Diffusion XL: a U-Net told by two CLIP text encoders, one embedding of the prompt and a picture's size."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import StableDiffusionXLPipeline
@@ -21,7 +21,11 @@ class StableDiffusionXL(TextToImage):
     """
 
     pipeline_type = StableDiffusionXLPipeline
-    left_out = ("feature_extractor", "image_encoder")
+    load_with: ClassVar[Mapping[str, Any]] = {
+        "feature_extractor": None,
+        "image_encoder": None,
+        "add_watermarker": False,
+    }
     pipeline: StableDiffusionXLPipeline
 
     @classmethod

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from infra.artifact.fingerprint import tree_files
 from models.losses import one_step, reflow_loss
-from models.pipelines.folder import check_folder
+from models.pipelines.folder import Described, check_folder
 from models.pipelines.opening import open_pipeline
 from models.pipelines.stable_diffusion_3 import StableDiffusion3
 from models.pipelines.text_to_image import TextToImage
@@ -269,6 +269,21 @@ def test_a_folder_whose_parts_do_not_fit_is_refused_without_loading_it(
     edit(edited / file / "config.json", lambda config: config.update({field: value}))
     with pytest.raises(ValueError, match=told):
         check_folder(edited)
+
+
+def test_the_published_configs_are_those_of_the_family(tmp_path: Path) -> None:
+    configs = {
+        "transformer": {"in_channels": 16, "out_channels": 16, "sample_size": 128, "joint_attention_dim": 4096,
+                        "pooled_projection_dim": 2048, "pos_embed_max_size": 192},
+        "vae": {"latent_channels": 16, "scaling_factor": 1.5305, "shift_factor": 0.0609},
+        "text_encoder": {"hidden_size": 768, "projection_dim": 768},
+        "text_encoder_2": {"hidden_size": 1280, "projection_dim": 1280},
+        "text_encoder_3": {"d_model": 4096},
+        "scheduler": {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0},
+    }  # fmt: skip
+    tokenizers = ("tokenizer", "tokenizer_2", "tokenizer_3")
+    folder = tiny.described(tmp_path, "StableDiffusion3Pipeline", configs, tokenizers)
+    assert check_folder(folder) == Described("StableDiffusion3Pipeline", "raw", None)
 
 
 def test_only_t5_may_be_absent_and_only_as_a_whole(folder: Path, without_t5: Path, tmp_path: Path) -> None:

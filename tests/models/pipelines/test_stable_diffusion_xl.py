@@ -14,11 +14,11 @@ from torch import Tensor
 
 from infra.artifact.fingerprint import tree_files
 from models.losses import one_step, reflow_loss
-from models.pipelines.folder import check_folder
+from models.pipelines.folder import Described, check_folder
 from models.pipelines.opening import open_pipeline
 from models.pipelines.stable_diffusion_xl import StableDiffusionXL
 from models.pipelines.text_to_image import TextToImage
-from models.solvers import DIFFUSION_SOLVERS
+from models.solvers import DIFFUSION_SOLVERS, noise_table
 from models.velocity import converted
 from tests.models.pipelines import tiny
 from tests.models.pipelines.folders import copy, edit
@@ -113,8 +113,7 @@ def test_a_teacher_is_solved_to_the_latents_of_the_stock_pipeline(
 def test_the_velocity_is_the_converted_noise_prediction(model: TextToImage) -> None:
     x, sigma, told = noise(2), torch.tensor([0.9, 0.2]), model.encode(captions(2))
     with torch.no_grad():
-        alphas = model.pipeline.scheduler.alphas_cumprod
-        expected = converted(model.network(3.0), alphas, "epsilon")(x, sigma, told)
+        expected = converted(model.network(3.0), noise_table(tiny.SDXL_SCHEDULER), "epsilon")(x, sigma, told)
         assert torch.equal(model.velocity(3.0)(x, sigma, told), expected)
         others = model.velocity(3.0)(x, sigma, model.encode(captions(4)[2:]))
     assert expected.isfinite().all() and not torch.allclose(others, expected, atol=1e-3)
@@ -220,6 +219,25 @@ def test_a_folder_whose_parts_do_not_fit_is_refused_without_loading_it(
     edit(edited / file / "config.json", lambda config: config.update({field: value}))
     with pytest.raises(ValueError, match=told):
         check_folder(edited)
+
+
+def test_the_published_configs_are_those_of_the_family(tmp_path: Path) -> None:
+    configs = {
+        "unet": {"in_channels": 4, "out_channels": 4, "sample_size": 128, "cross_attention_dim": 2048,
+                 "addition_embed_type": "text_time", "addition_time_embed_dim": 256, "time_cond_proj_dim": None,
+                 "projection_class_embeddings_input_dim": 2816, "class_embed_type": None, "encoder_hid_dim": None},
+        "vae": {"latent_channels": 4, "scaling_factor": 0.13025, "force_upcast": True},
+        "text_encoder": {"hidden_size": 768, "projection_dim": 768},
+        "text_encoder_2": {"hidden_size": 1280, "projection_dim": 1280},
+        "scheduler": {"_class_name": "EulerDiscreteScheduler", "num_train_timesteps": 1000, "clip_sample": False,
+                      "sample_max_value": 1.0, "set_alpha_to_one": False, "skip_prk_steps": True,
+                      "trained_betas": None, **tiny.SDXL_SCHEDULER},
+    }  # fmt: skip
+    folder = tiny.described(tmp_path, "StableDiffusionXLPipeline", configs, ("tokenizer", "tokenizer_2"))
+    assert check_folder(folder) == Described("StableDiffusionXLPipeline", "diffusion", None)
+    for weights in folder.rglob("*.safetensors"):
+        weights.rename(weights.with_suffix(".fp16.safetensors"))
+    assert check_folder(folder).variant == "fp16"
 
 
 @pytest.mark.parametrize("component", ["text_encoder_2", "tokenizer_2"])

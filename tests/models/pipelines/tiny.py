@@ -5,6 +5,8 @@ They draw 32-pixel pictures, so that the miniature world's captions and judges f
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,21 @@ def stable_diffusion_3(folder: Path, seed: int = 0, *, t5: bool = True, **schedu
         tokenizer_2=second,
         tokenizer_3=words,
     ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def described(folder: Path, name: str, configs: Mapping[str, Mapping[str, Any]], others: Sequence[str]) -> Path:
+    """A folder that says no more than its JSON files do: the weights are empty files."""
+    for component, config in configs.items():
+        scheduler = component == "scheduler"
+        (folder / component).mkdir()
+        (folder / component / ("scheduler_config.json" if scheduler else "config.json")).write_text(json.dumps(config))
+        if not scheduler:
+            (folder / component / "model.safetensors").touch()
+    for component in others:
+        (folder / component).mkdir()
+    index = {"_class_name": name, **{component: ["a library", "a class"] for component in (*configs, *others)}}
+    (folder / "model_index.json").write_text(json.dumps(index))
     return folder
 
 
