@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import FlowMatchHeunDiscreteScheduler, StableDiffusion3Pipeline
+from diffusers import (
+    DiffusionPipeline,
+    FlowMatchHeunDiscreteScheduler,
+    SD3ControlNetModel,
+    StableDiffusion3ControlNetPipeline,
+    StableDiffusion3Img2ImgPipeline,
+    StableDiffusion3Pipeline,
+)
 from torch import Tensor
 
 from infra.artifact.fingerprint import tree_files
@@ -20,7 +27,8 @@ from models.pipelines.folder import Described, check_folder
 from models.pipelines.opening import open_pipeline
 from models.pipelines.stable_diffusion_3 import StableDiffusion3
 from models.pipelines.text_to_image import TextToImage
-from models.solvers import FLOW_SOLVERS, sigma_grid
+from models.solvers import FLOW_SOLVERS, euler, sigma_grid
+from models.velocity import guided, interpolate, raw
 from tests.models.pipelines import tiny
 from tests.models.pipelines.folders import copy, edit
 from tests.models.untrained import captions
@@ -64,7 +72,7 @@ def stock(folder: Path, **parts: Any) -> StableDiffusion3Pipeline:
     return pipeline
 
 
-def drawn(pipeline: StableDiffusion3Pipeline, steps: int, guidance: float, output: str = "latent", **more: Any) -> Any:
+def drawn(pipeline: DiffusionPipeline, steps: int, guidance: float, output: str = "latent", **more: Any) -> Any:
     """What the stock pipeline makes of the first two captions and noises."""
     return pipeline(
         captions(2), num_inference_steps=steps, guidance_scale=guidance, latents=noise(2), output_type=output, **more
@@ -195,6 +203,41 @@ def test_saved_and_loaded_is_the_same_network(t5: bool, folder: Path, without_t5
     index = json.loads((tmp_path / "saved" / "model_index.json").read_text())
     assert index["scheduler"] == ["diffusers", "FlowMatchEulerDiscreteScheduler"]
     assert (index["text_encoder_3"] == [None, None]) is not t5
+
+
+def test_a_negative_prompt_is_guided_away_from(flow_folder: Path) -> None:
+    flow, negative = open_pipeline(flow_folder), captions(4)[3]
+    pipeline, told = stock(flow_folder), flow.encode(captions(2))
+    velocity = raw(guided(flow.call, flow.encode([negative]), 3.0))
+    ours = euler(velocity, noise(2), told, flow.sigmas(1))
+    theirs = drawn(pipeline, 1, 3.0, negative_prompt=[negative] * 2)
+    assert gap(ours, theirs) < TOLERANCE < gap(drawn(pipeline, 1, 3.0), theirs)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_image_to_image_starts_from_the_noised_picture(strength: float, flow_folder: Path) -> None:
+    flow, kind = open_pipeline(flow_folder), StableDiffusion3Img2ImgPipeline
+    pipeline = kind.from_pipe(stock(flow_folder))
+    picture, generator = flow.pixels(noise(1)).clamp(-1, 1), torch.Generator()
+    theirs = pipeline(
+        captions(1), image=picture / 2 + 0.5, strength=strength, num_inference_steps=4, guidance_scale=1.5,
+        sigmas=sigma_grid(4)[:-1], generator=generator.manual_seed(5), output_type="latent",
+    ).images  # fmt: skip
+    latent = (pipeline.vae.encode(picture).latent_dist.sample(generator.manual_seed(5)) - 0.0609) * 1.5305
+    start = interpolate(torch.randn(latent.shape, generator=generator), latent, torch.tensor([strength]))
+    sigmas = [sigma for sigma in flow.sigmas(4) if sigma <= strength]
+    assert gap(euler(flow.velocity(1.5), start, flow.encode(captions(1)), sigmas), theirs) < 1e-4
+
+
+def test_a_controlnet_steers_a_flow(flow_folder: Path) -> None:
+    pipeline = stock(flow_folder)
+    net = SD3ControlNetModel.from_transformer(pipeline.transformer, num_layers=1, num_extra_conditioning_channels=0)
+    steered = StableDiffusion3ControlNetPipeline.from_pipe(pipeline, controlnet=net)
+    picture = {"control_image": torch.rand(2, 3, 32, 32)}
+    assert gap(drawn(steered, 1, 1.5, **picture), drawn(pipeline, 1, 1.5)) < TOLERANCE  # it begins as nothing
+    for one in net.controlnet_blocks:
+        torch.nn.init.normal_(one.weight)
+    assert gap(drawn(steered, 1, 1.5, **picture), drawn(pipeline, 1, 1.5)) > 0.01
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import (
+    ControlNetModel,
+    DiffusionPipeline,
+    StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLPipeline,
+)
 from torch import Tensor
 
 from infra.artifact.fingerprint import tree_files
@@ -18,8 +24,8 @@ from models.pipelines.folder import Described, check_folder
 from models.pipelines.opening import open_pipeline
 from models.pipelines.stable_diffusion_xl import StableDiffusionXL
 from models.pipelines.text_to_image import TextToImage
-from models.solvers import DIFFUSION_SOLVERS, noise_table
-from models.velocity import converted
+from models.solvers import DIFFUSION_SOLVERS, euler, noise_table
+from models.velocity import converted, guided, interpolate, raw
 from tests.models.pipelines import tiny
 from tests.models.pipelines.folders import copy, edit
 from tests.models.untrained import captions, noise
@@ -53,10 +59,10 @@ def stock(folder: Path, **parts: Any) -> StableDiffusionXLPipeline:
     return pipeline
 
 
-def drawn(pipeline: StableDiffusionXLPipeline, steps: int, guidance: float, output: str = "latent") -> Any:
+def drawn(pipeline: DiffusionPipeline, steps: int, guidance: float, output: str = "latent", **more: Any) -> Any:
     """What the stock pipeline makes of the first two captions and noises."""
     return pipeline(
-        captions(2), num_inference_steps=steps, guidance_scale=guidance, latents=noise(2), output_type=output
+        captions(2), num_inference_steps=steps, guidance_scale=guidance, latents=noise(2), output_type=output, **more
     ).images
 
 
@@ -173,6 +179,42 @@ def test_every_parameter_of_the_network_learns(folder: Path) -> None:
     silent = [name for name, one in flow.denoiser.named_parameters() if one.grad is None or not one.grad.any()]
     assert not silent
     assert not any(one.requires_grad for one in flow.pipeline.text_encoder_2.parameters())
+
+
+def test_a_negative_prompt_is_guided_away_from(flow_folder: Path) -> None:
+    flow, negative = open_pipeline(flow_folder), captions(4)[3]
+    pipeline, told = stock(flow_folder), flow.encode(captions(2))
+    velocity = raw(guided(flow.call, flow.encode([negative]), 3.0))
+    ours = euler(velocity, noise(2), told, flow.sigmas(1))
+    theirs = drawn(pipeline, 1, 3.0, negative_prompt=[negative] * 2)
+    assert gap(ours, theirs) < TOLERANCE < gap(drawn(pipeline, 1, 3.0), theirs)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_image_to_image_starts_from_the_noised_picture(strength: float, flow_folder: Path) -> None:
+    flow, kind = open_pipeline(flow_folder), StableDiffusionXLImg2ImgPipeline
+    pipeline = kind.from_pipe(stock(flow_folder))
+    picture, generator = flow.pixels(noise(1)).clamp(-1, 1), torch.Generator()
+    theirs = pipeline(
+        captions(1), image=picture / 2 + 0.5, strength=strength, num_inference_steps=4, guidance_scale=1.5,
+        generator=generator.manual_seed(5), output_type="latent",
+    ).images  # fmt: skip
+    latent = pipeline.vae.encode(picture).latent_dist.sample(generator.manual_seed(5))
+    start = interpolate(torch.randn(latent.shape, generator=generator), latent * 0.13025, torch.tensor([strength]))
+    sigmas = [sigma for sigma in flow.sigmas(4) if sigma <= strength]
+    # Stock's sigma at one half is .5005, since it counts 1,001 timesteps.
+    assert gap(euler(flow.velocity(1.5), start, flow.encode(captions(1)), sigmas), theirs) < 0.01
+
+
+def test_a_controlnet_steers_a_flow(flow_folder: Path) -> None:
+    pipeline = stock(flow_folder)
+    net = ControlNetModel.from_unet(pipeline.unet, conditioning_embedding_out_channels=(8, 8, 8))  # 32 to 8 pixels
+    steered = StableDiffusionXLControlNetPipeline.from_pipe(pipeline, controlnet=net)
+    picture = {"image": torch.rand(2, 3, 32, 32)}
+    assert gap(drawn(steered, 1, 1.5, **picture), drawn(pipeline, 1, 1.5)) < TOLERANCE  # it begins as nothing
+    for one in net.controlnet_down_blocks:
+        torch.nn.init.normal_(one.weight, std=0.1)
+    assert gap(drawn(steered, 1, 1.5, **picture), drawn(pipeline, 1, 1.5)) > 0.01
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
