@@ -229,6 +229,16 @@ def test_image_to_image_starts_from_the_noised_picture(strength: float, flow_fol
     assert gap(euler(flow.velocity(1.5), start, flow.encode(captions(1)), sigmas), theirs) < 1e-4
 
 
+def test_a_lora_of_the_teacher_works_with_a_flow(folder: Path, flow_folder: Path, tmp_path: Path) -> None:
+    layers, pipeline, flow = tiny.lora_layers(stock(folder).transformer), stock(flow_folder), open_pipeline(flow_folder)
+    type(pipeline).save_lora_weights(tmp_path, transformer_lora_layers=layers)
+    without = drawn(pipeline, 1, 1.5)
+    pipeline.load_lora_weights(tmp_path)
+    tiny.merge(layers, flow.denoiser)
+    assert gap(flow.sample(noise(2), captions(2), 1, 1.5, "euler"), drawn(pipeline, 1, 1.5)) < TOLERANCE
+    assert gap(without, drawn(pipeline, 1, 1.5)) > 0.01
+
+
 def test_a_controlnet_steers_a_flow(flow_folder: Path) -> None:
     pipeline = stock(flow_folder)
     net = SD3ControlNetModel.from_transformer(pipeline.transformer, num_layers=1, num_extra_conditioning_channels=0)

@@ -20,6 +20,8 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from peft import LoraConfig, get_peft_model_state_dict
+from torch import nn
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -133,6 +135,26 @@ def described(folder: Path, name: str, configs: Mapping[str, Mapping[str, Any]],
     index = {"_class_name": name, **{component: ["a library", "a class"] for component in (*configs, *others)}}
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+def lora_layers(network: nn.Module) -> dict[str, torch.Tensor]:
+    """A LoRA made for a network's attention, as if it were trained: what a pipeline's ``save_lora_weights`` takes."""
+    torch.manual_seed(4)
+    config = LoraConfig(r=2, lora_alpha=2, init_lora_weights="gaussian", target_modules=["to_q", "to_k", "to_v"])
+    network.add_adapter(config)
+    for name, parameter in network.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.3)
+    layers: dict[str, torch.Tensor] = get_peft_model_state_dict(network)
+    return layers
+
+
+@torch.no_grad()
+def merge(layers: dict[str, torch.Tensor], network: nn.Module) -> None:
+    """Put a LoRA into the weights, W + B A."""
+    for name in [name for name in layers if name.endswith("lora_A.weight")]:
+        a, b = layers[name], layers[name.replace("lora_A", "lora_B")]
+        network.get_submodule(name.removesuffix(".lora_A.weight")).weight += b @ a
 
 
 def autoencoder(**config: Any) -> AutoencoderKL:
