@@ -4,13 +4,15 @@ Which family it is of, whether its parts are there and fit, and what its network
 otherwise than the folder says, or is not known, is refused by the field's name.
 """
 
+from __future__ import annotations
+
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from models.pipelines.scheduler_config import check_scheduler
+from models.pipelines.scheduler_config import FLOW_CLASSES, check_scheduler
 
 Parameterization = Literal["diffusion", "raw", "converted"]
 """What the network's output means: a diffusion teacher's epsilon / v, a velocity, or an epsilon read as a velocity."""
@@ -38,7 +40,8 @@ class Layout:
     """What a family's folder consists of.
 
     ``networks`` are the components with weights and ``others`` those without; ``side`` is the field with the side of a
-    latent; ``only`` are the values that a field may have, since the family does nothing for any other.
+    latent; ``only`` are the values that a field may have, since the family does nothing for any other. The components
+    ``together`` are all there or all null in model_index.json.
     """
 
     networks: tuple[str, ...]
@@ -46,9 +49,38 @@ class Layout:
     side: str
     equal: tuple[Equal, ...]
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    together: tuple[str, ...] = ()
+
+    def without(self, absent: Collection[str]) -> Layout:
+        """The layout of a folder that lacks components, and with them what they have to agree with."""
+
+        def there(equal: Equal) -> bool:
+            return not any(name.partition(".")[0] in absent for name in (equal.whole, *equal.parts))
+
+        return replace(
+            self,
+            networks=tuple(name for name in self.networks if name not in absent),
+            others=tuple(name for name in self.others if name not in absent),
+            equal=tuple(filter(there, self.equal)),
+        )
 
 
-_LATENTS = Equal("unet.in_channels", ("vae.latent_channels",), "channels of a latent")
+_LATENTS = tuple(
+    Equal(f"unet.{name}", ("vae.latent_channels",), "channels of a latent") for name in ("in_channels", "out_channels")
+)
+_NOTHING_ELSE_TOLD: dict[str, tuple[Any, ...]] = {
+    "unet.class_embed_type": (None,),
+    "unet.encoder_hid_dim": (None,),
+    "unet.num_class_embeds": (None,),
+    "unet.time_cond_proj_dim": (None,),
+}
+
+_ONE_SHIFT: dict[str, tuple[Any, ...]] = {
+    "scheduler._class_name": FLOW_CLASSES,
+    "scheduler.num_train_timesteps": (1000,),
+    "scheduler.use_dynamic_shifting": (None, False),
+    "scheduler.shift_terminal": (None,),
+}
 
 LAYOUTS: dict[str, Layout] = {
     "StableDiffusionPipeline": Layout(
@@ -56,29 +88,70 @@ LAYOUTS: dict[str, Layout] = {
         others=("tokenizer", "scheduler"),
         side="unet.sample_size",
         equal=(
-            _LATENTS,
-            Equal("unet.out_channels", ("vae.latent_channels",), "channels of a latent"),
+            *_LATENTS,
             Equal("unet.cross_attention_dim", ("text_encoder.hidden_size",), "width of the text"),
         ),
         only={
             "unet.addition_embed_type": (None,),
-            "unet.class_embed_type": (None,),
-            "unet.encoder_hid_dim": (None,),
-            "unet.num_class_embeds": (None,),
-            "unet.time_cond_proj_dim": (None,),
             "text_encoder.use_attention_mask": (None, False),
+            **_NOTHING_ELSE_TOLD,
         },
+    ),
+    "StableDiffusionXLPipeline": Layout(
+        networks=("unet", "vae", "text_encoder", "text_encoder_2"),
+        others=("tokenizer", "tokenizer_2", "scheduler"),
+        side="unet.sample_size",
+        equal=(
+            *_LATENTS,
+            Equal(
+                "unet.cross_attention_dim",
+                ("text_encoder.hidden_size", "text_encoder_2.hidden_size"),
+                "width of the text",
+            ),
+            Equal(
+                "unet.projection_class_embeddings_input_dim",
+                ("text_encoder_2.projection_dim", *["unet.addition_time_embed_dim"] * 6),
+                "width of the pooled text and of the six numbers of a size",
+            ),
+        ),
+        only={
+            "unet.addition_embed_type": ("text_time",),
+            "vae.latents_mean": (None,),
+            "vae.latents_std": (None,),
+            **_NOTHING_ELSE_TOLD,
+        },
+    ),
+    "StableDiffusion3Pipeline": Layout(
+        networks=("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"),
+        others=("tokenizer", "tokenizer_2", "tokenizer_3", "scheduler"),
+        side="transformer.sample_size",
+        equal=(
+            Equal("transformer.in_channels", ("vae.latent_channels",), "channels of a latent"),
+            Equal("transformer.out_channels", ("vae.latent_channels",), "channels of a latent"),
+            Equal("transformer.joint_attention_dim", ("text_encoder_3.d_model",), "width of the text"),
+            Equal(
+                "transformer.pooled_projection_dim",
+                ("text_encoder.projection_dim", "text_encoder_2.projection_dim"),
+                "width of the pooled text",
+            ),
+        ),
+        only=_ONE_SHIFT,
+        together=("text_encoder_3", "tokenizer_3"),
     ),
 }
 """By ``_class_name`` in model_index.json."""
 
 
 class Described(NamedTuple):
-    """What a folder holds: its family, what its network predicts, and the variant its weights are all there is of."""
+    """What a folder holds: its family, what its network predicts, and the variant its weights are all there is of.
+
+    ``absent`` are the components that the family can do without and that model_index.json says are not there.
+    """
 
     pipeline_class: str
     parameterization: Parameterization
     variant: str | None
+    absent: tuple[str, ...] = ()
 
 
 def check_folder(folder: Path) -> Described:
@@ -91,14 +164,16 @@ def check_folder(folder: Path) -> Described:
         raise FileNotFoundError(
             f"{folder}: no model_index.json; expected a folder that diffusers' save_pretrained wrote"
         )
-    name = read_config(index).get("_class_name")
+    told = read_config(index)
+    name = told.get("_class_name")
     if name not in LAYOUTS:
         raise ValueError(f"{index}: _class_name is {name!r}; expected one of {', '.join(LAYOUTS)}")
-    layout = LAYOUTS[name]
+    absent = _absent(index, told, LAYOUTS[name])
+    layout = LAYOUTS[name].without(absent)
     _check_parts(folder, layout)
     variant = _variant(folder, layout)
     _check_numbers(folder, layout)
-    return Described(name, _parameterization(folder), variant)
+    return Described(name, _parameterization(folder), variant, absent)
 
 
 def check_solver(parameterization: Parameterization, solver: str) -> None:
@@ -119,6 +194,17 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}; expected a JSON object of fields")
     return content
+
+
+def _absent(index: Path, told: Mapping[str, Any], layout: Layout) -> tuple[str, ...]:
+    """The components that the index says are null."""
+    absent = tuple(name for name in layout.together if told.get(name) in (None, [None, None]))
+    if absent and absent != layout.together:
+        there = [name for name in layout.together if name not in absent]
+        raise ValueError(
+            f"{index}: {', '.join(absent)} is null beside {', '.join(there)}; expected both, or [null, null] for both"
+        )
+    return absent
 
 
 def _check_parts(folder: Path, layout: Layout) -> None:
@@ -159,7 +245,7 @@ def _only_variants(part: Path) -> set[str]:
 
 
 def _check_numbers(folder: Path, layout: Layout) -> None:
-    configs = {name: read_config(folder / name / "config.json") for name in layout.networks}
+    configs = {name: read_config(_config(folder, name)) for name in (*layout.networks, "scheduler")}
 
     def value(name: str) -> Any:
         part, _, key = name.partition(".")
@@ -184,6 +270,10 @@ def _check_side(folder: Path, name: str, side: Any) -> None:
         raise ValueError(_told(folder, name, side, expected))
 
 
+def _config(folder: Path, component: str) -> Path:
+    return folder / component / ("scheduler_config.json" if component == "scheduler" else "config.json")
+
+
 def _number(folder: Path, name: str, value: Any) -> int:
     if type(value) is not int:
         raise ValueError(_told(folder, name, value, "a whole number"))
@@ -197,12 +287,12 @@ def _at(name: str) -> str:
 
 def _told(folder: Path, name: str, value: Any, expected: str) -> str:
     part, _, key = name.partition(".")
-    return f"{folder / part / 'config.json'}: {key} is {json.dumps(value)}; expected {expected}"
+    return f"{_config(folder, part)}: {key} is {json.dumps(value)}; expected {expected}"
 
 
 def _parameterization(folder: Path) -> Parameterization:
     """The one place that decides: a marker file of ours, else the scheduler's config."""
-    path = folder / "scheduler" / "scheduler_config.json"
+    path = _config(folder, "scheduler")
     predicts = check_scheduler(path, read_config(path))
     marker = folder / MARKER
     if not marker.is_file():

@@ -5,9 +5,18 @@ from pathlib import Path
 import models.stacked_unet  # noqa: F401 - a folder may name it: diffusers imports nothing on a folder's word
 from models.pipelines.folder import check_folder
 from models.pipelines.stable_diffusion import StableDiffusion
+from models.pipelines.stable_diffusion_3 import StableDiffusion3
+from models.pipelines.stable_diffusion_xl import StableDiffusionXL
 from models.pipelines.text_to_image import TextToImage
 
-FAMILIES: dict[str, type[TextToImage]] = {family.pipeline_type.__name__: family for family in (StableDiffusion,)}
+FAMILIES: dict[str, type[TextToImage]] = {
+    family.pipeline_type.__name__: family
+    for family in (
+        StableDiffusion,
+        StableDiffusionXL,
+        StableDiffusion3,
+    )
+}
 
 
 def open_pipeline(folder: Path, dtype: str = "fp32") -> TextToImage:

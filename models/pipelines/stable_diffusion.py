@@ -40,19 +40,6 @@ class StableDiffusion(TextToImage):
         """The U-Net."""
         return self.pipeline.unet
 
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width), square."""
-        config = self.pipeline.unet.config
-        side = config.sample_size
-        side = side if isinstance(side, int) else side[0]
-        return config.in_channels, side, side
-
-    def truncated(self, prompts: Sequence[str]) -> int:
-        """How many of the prompts have more tokens than CLIP's text encoder takes."""
-        tokenizer = self.pipeline.tokenizer
-        return sum(len(row) > tokenizer.model_max_length for row in tokenizer(list(prompts), verbose=False).input_ids)
-
     def encode(self, prompts: Sequence[str]) -> Condition:
         """The text encoder's last hidden states."""
         tokenizer = self.pipeline.tokenizer
@@ -68,5 +55,5 @@ class StableDiffusion(TextToImage):
     def pixels(self, latent: Tensor) -> Tensor:
         """What the autoencoder's decoder makes of latents."""
         vae = self.pipeline.vae
-        scaled = (latent / vae.config.scaling_factor).contiguous(memory_format=torch.channels_last)
+        scaled = (latent.to(vae.dtype) / vae.config.scaling_factor).contiguous(memory_format=torch.channels_last)
         return vae.decode(scaled).sample

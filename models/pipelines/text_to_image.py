@@ -55,6 +55,7 @@ class TextToImage(ABC):
             use_safetensors=True,
             **dict.fromkeys(cls.left_out),
             **cls.load_with,
+            **dict.fromkeys(described.absent),
         )
         pipeline.to("cuda" if torch.cuda.is_available() else "cpu").set_progress_bar_config(disable=True)
         for part in _networks(pipeline):
@@ -101,13 +102,16 @@ class TextToImage(ABC):
         """The network that is called at each step: what a reflow and a distillation train."""
 
     @property
-    @abstractmethod
     def latent_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of a latent, e.g. (4, 64, 64) for Stable Diffusion 1.5."""
+        """(channels, height, width) of a latent, square, e.g. (4, 64, 64) for Stable Diffusion 1.5."""
+        config: Any = self.denoiser.config
+        side = config.sample_size if isinstance(config.sample_size, int) else config.sample_size[0]
+        return config.in_channels, side, side
 
-    @abstractmethod
     def truncated(self, prompts: Sequence[str]) -> int:
-        """How many of the prompts are longer than the tokenizer takes, so that :meth:`encode` cuts them."""
+        """How many of the prompts have more tokens than (the first of) the text encoders takes: they are cut."""
+        tokenizer = self.pipeline.tokenizer
+        return sum(len(row) > tokenizer.model_max_length for row in tokenizer(list(prompts), verbose=False).input_ids)
 
     @abstractmethod
     def encode(self, prompts: Sequence[str]) -> Condition:
@@ -119,7 +123,7 @@ class TextToImage(ABC):
 
     @abstractmethod
     def pixels(self, latent: Tensor) -> Tensor:
-        """Decode latents to pictures [B, 3, H, W] in about -1..1, differentiably."""
+        """Decode latents of any format to pictures [B, 3, H, W] in about -1..1, differentiably."""
 
     @property
     def decoder(self) -> str:
@@ -167,7 +171,7 @@ class TextToImage(ABC):
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:
         """Decode latents to uint8 pictures [B, 3, H, W] on the CPU."""
-        pixels = self.pixels(latent.to(self.device, self.dtype)).float()
+        pixels = self.pixels(latent.to(self.device)).float()
         return ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).contiguous().cpu()
 
     def check_solver(self, solver: str) -> None:

@@ -21,12 +21,12 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the chain made in a copy of the tree with a loss, a metric and a stage more."""
+    """What the chain made in a copy of the tree with a loss, a metric, a stage and a family of teachers more."""
     copy = tmp_path_factory.mktemp("copy")
     for folder in ("flows", "tasks", "models", "infra", "tests", "docs"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     changed = apply(PAGE, copy)
-    assert len(changed) == 8
+    assert len(changed) == 11
     with tarfile.open(ROOT / "tests" / "golden" / "store.tar.gz") as archive:
         archive.extractall(copy, filter="data")
     command = [sys.executable, "-m", "tests.docs.additions"]
@@ -50,6 +50,13 @@ def test_the_metric_is_in_every_table(told: dict[str, Any]) -> None:
 def test_the_stage_is_planned_done_and_deployable(told: dict[str, Any]) -> None:
     assert told["planned"]["vocabulary"] == "run 1 units" and told["flow"]
     assert told["words"]["a"] > 1 and min(told["words"].values()) >= 2
+
+
+def test_the_family_goes_through_every_stage_and_back_to_stock_diffusers(told: dict[str, Any]) -> None:
+    assert told["family"]["classes"] == ["AuraFlow"] * 3
+    assert told["family"]["stages"] == ["world", "prompts", "vocabulary", "pairs-1", "reflow-1", "pairs-student",
+                                        "distill", "evaluate", "report"]  # fmt: skip
+    assert told["family"]["gaps"] == pytest.approx([0, 0], abs=1e-4), "in units of the pictures' own scale"
 
 
 def test_every_place_it_names_is_there() -> None:

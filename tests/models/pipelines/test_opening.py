@@ -29,7 +29,7 @@ def test_every_family_is_known_by_its_class(teacher_folder: Path) -> None:
     assert FAMILIES["StableDiffusionPipeline"] is StableDiffusion
 
 
-@pytest.mark.parametrize("name", ["FluxPipeline", "StableDiffusionXLPipeline", "", None])
+@pytest.mark.parametrize("name", ["FluxPipeline", "StableDiffusionXLImg2ImgPipeline", "", None])
 def test_an_unknown_class_is_named_with_those_that_are_known(
     name: str | None, teacher_folder: Path, tmp_path: Path
 ) -> None:
