@@ -10,8 +10,7 @@ from typing import get_args
 
 import pytest
 
-from models.pipelines.folder import LAYOUTS, MARKER, SOLVERS, Described, check_folder
-from models.pipelines.opening import FAMILIES
+from models.pipelines.folder import MARKER, SOLVERS, Described, check_folder
 from models.solvers import DIFFUSION_SOLVERS, FLOW_SOLVERS
 from tasks.sections import Solver
 from tests import ROOT
@@ -30,10 +29,6 @@ def test_what_a_folder_is(teacher_folder: Path, flow_folder: Path, folder: Path)
     assert check_folder(flow_folder) == Described("StableDiffusionPipeline", "raw", None)
     (folder / MARKER).write_text('{"parameterization": "converted"}')
     assert check_folder(folder).parameterization == "converted"
-
-
-def test_every_family_has_a_layout() -> None:
-    assert LAYOUTS.keys() == FAMILIES.keys()
 
 
 def test_every_solver_is_known_by_what_it_solves() -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from infra.artifact.fingerprint import tree_files
 from models.losses import reflow_loss
-from models.pipelines.folder import LAYOUTS, MARKER, Parameterization
+from models.pipelines.folder import MARKER, Parameterization
+from models.pipelines.layouts import LAYOUTS
 from models.pipelines.opening import open_pipeline
 from models.pipelines.text_to_image import TextToImage
 from models.solvers import DIFFUSION_SOLVERS
