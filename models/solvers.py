@@ -107,7 +107,6 @@ def _table(scheduler_config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: scheduler_config[name] for name in TABLE if name in scheduler_config}
 
 
-@torch.no_grad()
 def diffusion_ode(
     network: Network, scheduler_config: Mapping[str, Any], noise: Tensor, condition: Condition, steps: int, solver: str
 ) -> Tensor:
@@ -115,8 +114,18 @@ def diffusion_ode(
 
     Of the model's scheduler nothing but its noise table and prediction is taken; the grid ends where the table does.
     """
+    return solve(network, solver_of(scheduler_config, solver), noise, condition, steps)
+
+
+def solver_of(scheduler_config: Mapping[str, Any], solver: str) -> Any:
+    """The scheduler of diffusers that solves a model of this noise table and prediction."""
     scheduler_class, options = DIFFUSION_SOLVERS[solver]
-    scheduler = scheduler_class.from_config(_table(scheduler_config), timestep_spacing="trailing", **options)
+    return scheduler_class.from_config(_table(scheduler_config), timestep_spacing="trailing", **options)
+
+
+@torch.no_grad()
+def solve(network: Network, scheduler: Any, noise: Tensor, condition: Condition, steps: int) -> Tensor:
+    """From noise to latent with a scheduler of :func:`solver_of`, which may be used again and again."""
     scheduler.set_timesteps(steps)
     x = noise * scheduler.init_noise_sigma
     for t in scheduler.timesteps:

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,8 +15,11 @@ from transformers.utils import logging as transformers_logging
 from models.condition import Condition
 from models.pipelines.flow_scheduler import flow_scheduler
 from models.pipelines.folder import MARKER, Parameterization, check_folder, check_solver
-from models.solvers import FLOW_SOLVERS, ZERO_SNR_SOLVERS, diffusion_ode, noise_table, sigma_grid
+from models.solvers import FLOW_SOLVERS, ZERO_SNR_SOLVERS, noise_table, sigma_grid, solve, solver_of
 from models.velocity import Network, Velocity, converted, guided, raw
+
+Sampler = Callable[[Tensor, Sequence[str]], Tensor]
+"""sampler(noise [B, C, H, W], prompts of B samples) -> latents [B, C, H, W], float32 on the CPU."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -162,11 +165,19 @@ class TextToImage(ABC):
 
     def sample(self, noise: Tensor, prompts: Sequence[str], steps: int, guidance: float, solver: str) -> Tensor:
         """Latents [B, C, H, W] from noise by the model's own ODE; float32 on the CPU like the noise."""
-        x, condition = noise.to(self.device), self.encode(prompts)
+        return self.sampler(steps, guidance, solver)(noise, prompts)
+
+    def sampler(self, steps: int, guidance: float, solver: str) -> Sampler:
+        """:meth:`sample`, again and again: the empty prompt and the solver's table are made once, as a server does."""
+        ode = self._ode(steps, guidance, solver)
+        return lambda noise, prompts: ode(noise.to(self.device), self.encode(prompts)).cpu()
+
+    def _ode(self, steps: int, guidance: float, solver: str) -> Callable[[Tensor, Condition], Tensor]:
         if self.parameterization == "diffusion":
-            config = self.pipeline.scheduler.config
-            return diffusion_ode(self.network(guidance), config, x, condition, steps, solver).cpu()
-        return FLOW_SOLVERS[solver](self.velocity(guidance), x, condition, self.sigmas(steps)).cpu()
+            network, scheduler = self.network(guidance), solver_of(self.pipeline.scheduler.config, solver)
+            return lambda x, condition: solve(network, scheduler, x, condition, steps)
+        velocity, sigmas, integrate = self.velocity(guidance), self.sigmas(steps), FLOW_SOLVERS[solver]
+        return lambda x, condition: integrate(velocity, x, condition, sigmas)
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:

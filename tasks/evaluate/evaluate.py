@@ -195,10 +195,11 @@ class Evaluation(StageWork[EvaluateJob]):
 
     def _draw(self, cell: Cell) -> Draw:
         model = self.model(cell.role)
+        sample = model.sampler(cell.steps, cell.guidance, cell.solver)
 
         def draw(prompts: Sequence[str]) -> Tensor:
             noise = sample_noise(seeds_of(self.config.seed, range(len(prompts))), model.latent_shape)
-            return model.decode(model.sample(noise, prompts, cell.steps, cell.guidance, cell.solver))
+            return model.decode(sample(noise, prompts))
 
         return draw
 

@@ -17,7 +17,7 @@ from models.pipelines.text_to_image import TextToImage
 from models.solvers import DIFFUSION_SOLVERS, FLOW_SOLVERS
 from models.velocity import converted
 from tests.models.pipelines.folders import copy, edit
-from tests.models.untrained import LATENT, captions, noise
+from tests.models.untrained import LATENT, captions, noise, teacher_folder
 
 
 def test_an_unknown_solver_is_named_with_those_that_fit(teacher: TextToImage, flow: TextToImage) -> None:
@@ -200,3 +200,17 @@ def test_a_teacher_is_solved_as_the_stock_pipeline_does_with_that_scheduler(
             prompts, num_inference_steps=steps, guidance_scale=guidance, latents=noise(2), output_type="latent"
         ).images
         assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+
+
+@pytest.mark.parametrize(("kind", "solver"), [("diffusion", "dpmsolver++"), ("diffusion", "heun"), ("raw", "unipc")])
+def test_a_sampler_is_used_again_and_encodes_the_empty_prompt_once(
+    kind: Parameterization, solver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_pipeline(teacher_folder(tmp_path / "teacher"))
+    model.parameterization = kind
+    encode, told = type(model).encode, list[list[str]]()
+    monkeypatch.setattr(type(model), "encode", lambda self, texts: (told.append([*texts]), encode(self, texts))[1])
+    sampler, x = model.sampler(3, 2.0, solver), noise(2)
+    first, again = sampler(x, ["a red ring", "a blue star"]), sampler(x, ["a red ring", "a blue star"])
+    assert torch.equal(first, again) and told.count([""]) == 1
+    assert torch.equal(first, model.sample(x, ["a red ring", "a blue star"], 3, 2.0, solver))
