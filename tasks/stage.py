@@ -80,24 +80,26 @@ class StageWork(ABC, Generic[Config]):
         """Put together what is merged from the units of all groups, and say what was measured."""
 
 
-def named_files(config: Section, section: str = "") -> dict[str, Pinned]:
-    """What the configuration names by path (weights, prompt files), by dotted field: inputs by content.
-
-    Raises UserError for what is not there; `section` is the configuration's name in a recipe, for that message.
-    """
-    found: dict[str, Pinned] = {}
+def named_paths(config: Section, prefix: str = "", kind: JsonValue = ASIDE) -> dict[str, str]:
+    """What the configuration names by path (weights; of the other kind, FILES, prompt lists), by dotted field."""
+    found: dict[str, str] = {}
     for name, field_info in type(config).model_fields.items():
-        value, kind = getattr(config, name), field_info.json_schema_extra
+        value = getattr(config, name)
         if isinstance(value, Section):
-            within = named_files(value, f"{section}.{name}" if section else name)
-            found |= {f"{name}.{inner}": source for inner, source in within.items()}
-        elif isinstance(value, str) and kind in (ASIDE, FILES):
-            opened = _listed if kind == FILES else _hashed
-            found[name] = _named(f"{section}.{name}" if section else name, opened, value)
+            found |= named_paths(value, f"{prefix}{name}.", kind)
+        elif isinstance(value, str) and field_info.json_schema_extra == kind:
+            found[f"{prefix}{name}"] = value
     return found
 
 
-def _named(field: str, opened: Callable[[str, Path], Pinned], path: str) -> Pinned:
+def named_files(stage: Stage, config: Section) -> dict[str, Pinned]:
+    """The files of :func:`named_paths`: inputs by content. Raises UserError naming the recipe's field."""
+    single = {name: _open(_hashed, path, f"{stage.name}.{name}") for name, path in named_paths(config).items()}
+    many = named_paths(config, kind=FILES).items()
+    return single | {name: _open(_listed, path, f"{stage.name}.{name}") for name, path in many}
+
+
+def _open(opened: Callable[[str, Path], Pinned], path: str, field: str) -> Pinned:
     try:
         return opened(path, Path.cwd())
     except UserError as error:
@@ -116,8 +118,7 @@ def _listed(path: str, start: Path) -> Files:
 
 def stage_fingerprint(stage: Stage, config: Section, inputs: Mapping[str, Source]) -> str:
     """The identity of a stage's output: the fields that shape it and the digests of all it is made from."""
-    named = named_files(config, stage.name)
-    digests = {role: source.digest for role, source in {**inputs, **named}.items()}
+    digests = {role: source.digest for role, source in {**inputs, **named_files(stage, config)}.items()}
     return fingerprint(stage.name, stage.version, config.identity(), digests)
 
 
@@ -154,7 +155,7 @@ def run_stage(
                     units=doing.work.extent.ids,
                     version=stage.version,
                     config=config.model_dump(mode="json"),
-                    inputs={**inputs, **named_files(config)},
+                    inputs={**inputs, **named_files(stage, config)},
                     metrics=result.metrics,
                     seeds=result.seeds,
                     started_at=started_at,

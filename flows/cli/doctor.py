@@ -17,13 +17,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from packaging.requirements import Requirement
 
-from flows.algorithms.chain import Chain, Given
+from flows.algorithms.chain import Chain, Given, Node
 from flows.run import sources
 from infra.artifact.cache import cache_folder
 from infra.artifact.fingerprint import sha256_file
 from infra.artifact.manifest import Manifest
 from infra.errors import UserError
-from infra.recipe import Section
 from infra.store import open_store
 from infra.words import size
 from tasks.stage import named_files
@@ -193,7 +192,7 @@ def _named_by(chain: Chain) -> dict[str, Callable[[], str]]:
     for one in chain.given():
         if one.path != sources.EMBEDDED:
             checks[f"{one.tree} {one.path}"] = partial(_is_tree, one)
-    return checks | {node.id: partial(_files_of, node.config) for node in chain.nodes.values()}
+    return checks | {node.id: partial(_files_of, node) for node in chain.nodes.values()}
 
 
 def _is_tree(given: Given) -> str:
@@ -203,6 +202,6 @@ def _is_tree(given: Given) -> str:
     return f"{folder.path}: there, digest {folder.digest[:12]}"
 
 
-def _files_of(config: Section) -> str:
-    found = named_files(config)
+def _files_of(node: Node) -> str:
+    found = named_files(node.stage, node.config)
     return ", ".join(f"{name} {file.uri}: digest {file.digest[:12]}" for name, file in found.items())

@@ -77,7 +77,7 @@ class Planner:
 
     def __call__(self, stage_id: str, config: Section, /, **inputs: Handle | None) -> Handle:
         stage = stage_of(stage_id)
-        named_files(config, stage.name)  # raises now for a missing file, also where the stage waits for days of others
+        named_files(stage, config)  # raises now for a missing file, also where the stage waits for days of others
         pending = {role: handle for role, handle in inputs.items() if isinstance(handle, Pending)}
         ready = {role: one for role, one in inputs.items() if one is not None and not isinstance(one, Pending)}
         reasons = self._changes(stage_id, config, ready, pending)
@@ -142,7 +142,7 @@ class Planner:
         if last is None:
             return ["first run of this recipe"]
         fields = changed_fields(_keyed(last.config), _keyed(config.identity()))
-        digests = {role: source.digest for role, source in {**ready, **named_files(config)}.items()}
+        digests = {role: source.digest for role, source in {**ready, **named_files(stage_of(stage_id), config)}.items()}
         return [
             *(f"{name}: {_shown(before)} -> {_shown(after)}" for name, before, after in fields),
             *_changed_inputs(last, digests, pending),

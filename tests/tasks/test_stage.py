@@ -166,8 +166,8 @@ def test_a_file_named_by_path_counts_by_its_content(tmp_path: Path) -> None:
 
 
 def test_missing_weights_are_named_by_field() -> None:
-    with pytest.raises(UserError, match=r"inception_weights: /nowhere/inception\.pth: no such file"):
-        named_files(Evaluate(features="inception", inception_weights="/nowhere/inception.pth"))
+    with pytest.raises(UserError, match=r"^evaluate\.inception_weights: /nowhere/inception\.pth: no such file"):
+        named_files(STAGES["evaluate"], Evaluate(features="inception", inception_weights="/nowhere/inception.pth"))
 
 
 class Large(StageWork[World]):
