@@ -13,7 +13,7 @@ from pathlib import Path
 
 _PACKAGES = (
     "torch", "torchvision", "diffusers", "transformers", "numpy", "safetensors", "pyarrow", "fsspec", "s3fs",
-    "prefect", "lpips", "open_clip_torch", "torch-fidelity",
+    "prefect", "lpips", "open_clip_torch", "torch-fidelity", "datasketch",
 )  # fmt: skip
 
 

@@ -20,10 +20,9 @@ from infra.errors import UserError
 from tasks.data.coco import read_all_captions
 from tasks.data.inputs import as_artifact
 from tasks.data.near_duplicates import near_duplicates
-from tasks.data.prompt_filters import columns
-from tasks.data.prompt_parquet import parquet_pieces
+from tasks.data.prompt_pieces import pieces
 from tasks.data.prompt_reading import Reading
-from tasks.data.prompt_sources import Piece, caption_pieces, grammar, jsonl_pieces, text_pieces
+from tasks.data.prompt_sources import Piece, grammar
 from tasks.data.prompt_text import folded
 from tasks.order import derive_seed
 from tasks.sections import PromptsJob
@@ -59,18 +58,9 @@ class SamplePrompts(StageWork[PromptsJob]):
     @cached_property
     def pieces(self) -> list[Piece]:
         """The source. Raises UserError for what its headers and first lines tell."""
-        wanted = columns(self.config)
-        match self.config.source:
-            case "mini":
-                return grammar(derive_seed(self.config.seed, "prompts", "mini"), TRIES_PER_PROMPT * self.wanted)
-            case "coco":
-                return caption_pieces(self.files)
-            case "text":
-                return text_pieces(self.files)
-            case "jsonl":
-                return jsonl_pieces(self.files, wanted)
-            case "parquet":
-                return parquet_pieces(self.files, wanted)
+        if self.config.source == "mini":
+            return grammar(derive_seed(self.config.seed, "prompts", "mini"), TRIES_PER_PROMPT * self.wanted)
+        return pieces(self.config, self.files)
 
     def make(self, group: Group) -> None:
         """Draw the sample.

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, JsonValue, ValidationError
 
 from infra.artifact.fingerprint import fingerprint
-from infra.recipe import Section, as_before
+from infra.recipe import FILES, Section, as_before
 from tests.infra.recipe.small_recipe import Bread, Oven, Phase
 
 
@@ -118,3 +118,13 @@ class Kitchen(Section):
 def test_a_field_that_came_later_is_left_out_within_sections_and_lists_of_them() -> None:
     kitchen = Kitchen(many=(After(guidance=1.0), After(guidance=3.0)))
     assert kitchen.identity() == {"one": {"steps": 3}, "many": [{"steps": 3}, {"steps": 3, "guidance": 3.0}]}
+
+
+def test_where_many_files_lie_is_no_identity_either() -> None:
+    class Listed(Section):
+        """A section that names files."""
+
+        path: str = Field(default="a", description="files", json_schema_extra=FILES)
+        count: int = Field(default=1, description="number")
+
+    assert Listed(path="s3://bucket/*.parquet").identity() == Listed().identity() == {"count": 1}
