@@ -1,4 +1,4 @@
-"""Tiny copies of the bundled recipes: their fields but for paths and sizes; files in the official formats.
+"""Tiny copies of the bundled recipes: fields as they are, but for paths and sizes; files in the official formats.
 
 The networks are of the real classes with random weights. What a copy may change is named here, and the test asserts
 that nothing else is.
@@ -34,7 +34,7 @@ SIZES: dict[str, Any] = {
     "warmup_steps": 1,
     "checkpoint_every_steps": 2,
     "num_images": 4,
-    "teacher_steps": 2,
+    "teacher_steps": 1,
     "straightness_images": 2,
     "sample_batch_size": 4,
     "micro_batch_size": 3,
@@ -67,14 +67,8 @@ def stand_ins(folder: Path) -> Path:
     torch.manual_seed(0)
     untrained.teacher_folder(folder / "teacher")
     untrained.clip_folder(folder / "clip")
-    world = run_stage(
-        STAGES["world"],
-        World(val_images=8, captions_per_image=2),
-        {},
-        LocalStore(folder / "world"),
-        Performance(),
-        silent,
-    )
+    config, store = World(val_images=8, captions_per_image=2), LocalStore(folder / "world")
+    world = run_stage(STAGES["world"], config, {}, store, Performance(), silent)
     (folder / "coco").symlink_to(world.folder("coco"))
     lines = [f"{text} number {number}" for number, text in enumerate(untrained.captions(30, seed=5))]
     (folder / "prompts.txt").write_text("\n".join(lines) + "\n")

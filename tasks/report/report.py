@@ -244,19 +244,25 @@ def _pretty(value: JsonValue) -> str:
 
 
 def _steps(config: Mapping[str, JsonValue]) -> str:
-    """`2,000` for a reflow, `3,000 l2 + 500 perceptual` for a distillation."""
-    phases = config.get("phases")
-    if not isinstance(phases, list):
+    """`2,000` for a teacher, `2,000 huber` for a reflow, `3,000 l2 + 500 perceptual` for a distillation."""
+    phases = _phases(config)
+    if not phases:
         return f"{config['steps']:,}"
-    return " + ".join(f"{phase['steps']:,} {phase['loss']}" for phase in phases if isinstance(phase, dict))
+    return " + ".join(f"{steps:,} {loss}" for steps, loss in phases)
+
+
+def _phases(config: Mapping[str, JsonValue]) -> list[tuple[int, str]]:
+    """Steps and loss of each phase of a training; a reflow has one loss for all."""
+    phases = config.get("phases")
+    told = [phase for phase in phases if isinstance(phase, dict)] if isinstance(phases, list) else []
+    return [(int(str(phase["steps"])), str(phase.get("loss", config.get("loss")))) for phase in told]
 
 
 def _curve(stage_id: str, source: Artifact, role: Role) -> figures.Curve:
     table = pq.read_table(source.fetch(CURVE_FILE))
     columns = {name: table[name].to_numpy().astype(np.float64) for name in table.column_names}
     columns.setdefault("phase", np.zeros(len(table)))
-    phases = source.manifest.config.get("phases")
-    losses = [str(phase["loss"]) for phase in phases if isinstance(phase, dict)] if isinstance(phases, list) else []
+    losses = [loss for _, loss in _phases(source.manifest.config)]
     return figures.Curve(stage_id, role, columns, losses)
 
 

@@ -137,31 +137,53 @@ def test_bundled_recipes_load(name: str) -> None:
     assert load_recipe(name).name == name
 
 
+def _samples(training: Any) -> int:
+    return sum(phase.steps * phase.batch_size for phase in training.phases)
+
+
 def test_sd15_has_the_published_numbers() -> None:
-    recipe = load_recipe("sd15")
+    recipe = load_recipe("sd15-instaflow-0.9b")
     pairs, reflow, distill = recipe.pairs, recipe.reflow, recipe.distill
     assert (pairs.solver, pairs.steps, pairs.guidance) == ("dpmsolver++", 25, 5.0)
     assert recipe.student_pairs.guidance == 1.5
     assert recipe.prompts.reflow_count + recipe.prompts.distill_count == 3_200_000
-    assert reflow.steps * reflow.batch_size == 70_000 * 64 + 25_000 * 1024
-    assert (reflow.learning_rate, reflow.ema_decay, reflow.warmup_steps) == (1e-6, 0.9999, 1000)
+    assert [(p.batch_size, p.steps, p.learning_rate) for p in reflow.phases] == [
+        (64, 70_000, 1e-6),
+        (1024, 25_000, 1e-6),
+    ]
+    assert (reflow.parameterization, reflow.ema_decay, reflow.warmup_steps) == ("raw", 0.9999, 1000)
     assert [(p.loss, p.batch_size, p.steps) for p in distill.phases] == [
         ("l2", 1024, 21_500),
         ("perceptual", 1024, 18_000),
     ]
-    assert _samples(recipe.direct) == reflow.steps * reflow.batch_size + _samples(distill)
+    assert _samples(recipe.direct) == _samples(reflow) + _samples(distill)
     assert (recipe.evaluate.num_images, recipe.evaluate.features) == (5000, "inception")
 
 
-def _samples(distill: Any) -> int:
-    return sum(phase.steps * phase.batch_size for phase in distill.phases)
+def test_the_stacked_one_has_the_published_numbers_and_shares_all_else() -> None:
+    small, large = load_recipe("sd15-instaflow-0.9b"), load_recipe("sd15-instaflow-1.7b")
+    assert large.distill.architecture == "stacked"
+    assert [(p.loss, p.batch_size, p.steps) for p in large.distill.phases] == [
+        ("l2", 64, 110_000),
+        ("perceptual", 320, 2_500),
+    ]
+    kept = {"phases": small.distill.phases, "architecture": "same"}
+    assert large.distill.model_copy(update=kept) == small.distill
+    sections = ("teacher", "prompts", "pairs", "reflow", "student_pairs", "direct", "evaluate", "report")
+    assert all(getattr(small, name) == getattr(large, name) for name in sections), "made once in one store"
+
+
+def test_the_first_experiment_has_one_budget_with_reflow_and_without() -> None:
+    recipe = load_recipe("sd14-preliminary")
+    assert recipe.pairs.guidance == recipe.evaluate.teacher_guidance == 6.0 and recipe.direct.enabled
+    assert _samples(recipe.direct) == _samples(recipe.reflow) + _samples(recipe.distill)
 
 
 def test_sd15_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # where another test has been, these paths may have led to something: a process looks but once
     monkeypatch.setattr(sources, "_opened", functools.cache(sources._opened.__wrapped__))
-    chain, store = chain_of(load_recipe("sd15")), open_store(tmp_path / "store")
+    chain, store = chain_of(load_recipe("sd15-instaflow-0.9b")), open_store(tmp_path / "store")
     for missing in ("data/coco2017", "weights/stable-diffusion-v1-5"):
         with pytest.raises(UserError, match=f"{missing}: no such file or folder"):
             plan(chain, store)
@@ -171,8 +193,8 @@ def test_sd15_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_small_run_of_sd15_has_fields_that_exist() -> None:
     (command,) = [block for block in blocks("teachers.md", "") if "--set" in block]
     overrides = re.findall(r"--set (?:'([^']+)'|(\S+))", command)
-    recipe = load_recipe("sd15", [quoted or plain for quoted, plain in overrides])
-    assert recipe.reflow.steps == 100 and len(recipe.distill.phases) == 2
+    recipe = load_recipe("sd15-instaflow-0.9b", [quoted or plain for quoted, plain in overrides])
+    assert recipe.reflow.phases[0].steps == 100 and len(recipe.distill.phases) == 2
 
 
 def test_the_protocols_are_recipes() -> None:

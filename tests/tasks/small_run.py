@@ -75,7 +75,8 @@ def run(store: Store, folder: Path, prompts: list[str] | None = None) -> dict[st
     def train(stage_id: str, level: float, lengths: dict[str, int], inputs: dict[str, Source]) -> Artifact:
         curve = {"curve.parquet": _curve(folder / f"{stage_id}.parquet", lengths, level)}
         phases: list[JsonValue] = [{"loss": loss, "steps": steps} for loss, steps in lengths.items()]
-        config: dict[str, JsonValue] = {"phases": phases} if len(lengths) > 1 else {"steps": lengths["l2"]}
+        one_loss: list[JsonValue] = [{"steps": steps} for steps in lengths.values()]  # a reflow's is said beside them
+        config: dict[str, JsonValue] = {"phases": phases} if len(lengths) > 1 else {"loss": "l2", "phases": one_loss}
         return commit(store, stage_id, curve, config=config, inputs=inputs)
 
     first = pairs("pairs-1", teacher, 12000)

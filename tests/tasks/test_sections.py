@@ -13,7 +13,21 @@ from infra.artifact.fingerprint import canonical_json
 from infra.errors import UserError
 from infra.recipe import Section
 from tasks.roles import STANDARD, STUDENT
-from tasks.sections import Coco, Evaluate, EvaluateJob, Pairs, PairsJob, Prompts, PromptsJob, Report, ReportJob
+from tasks.sections import (
+    Coco,
+    Distill,
+    DistillPhase,
+    Evaluate,
+    EvaluateJob,
+    Pairs,
+    PairsJob,
+    Prompts,
+    PromptsJob,
+    Reflow,
+    ReflowJob,
+    Report,
+    ReportJob,
+)
 
 
 def test_one_seed_moves_all_but_the_world() -> None:
@@ -120,3 +134,51 @@ def test_how_pictures_are_judged_shapes_the_numbers_where_it_is_not_as_before() 
     assert not {"pictures", "inception_resize"} & usual.keys() and "tag" not in str(usual)
     small = parse_recipe({"name": "x", "evaluate": {"pictures": {"size": 256}}}, "test").evaluate
     assert small.identity() == {**usual, "pictures": {"size": 256, "filter": "lanczos", "antialias": True}}
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ({"reflow": {"warmup_steps": 21, "phases": [{"steps": 100}, {"steps": 20}]}}, "phases.1.steps 20"),
+        ({"reflow": {"phases": [{"steps": 100}]}}, "phases.0.steps 100"),
+        ({"distill": {"warmup_steps": 11, "phases": [{"steps": 10}]}}, "phases.0.steps 10"),
+        ({"direct": {"warmup_steps": 11, "phases": [{"steps": 10}]}}, "phases.0.steps 10"),
+        ({"train_teacher": {"warmup_steps": 50, "steps": 40}}, "steps 40"),
+        ({"train_teacher": {"warmup_steps": 50, "autoencoder_steps": 40}}, "autoencoder_steps 40"),
+    ],
+)
+def test_a_warm_up_longer_than_the_training_is_refused(text: dict[str, JsonValue], field: str) -> None:
+    ((section, told),) = text.items()
+    steps = told.get("warmup_steps", 200)  # type: ignore[union-attr]
+    expected = rf"^test: {section}: warmup_steps {steps} is longer than {field}: .* Warm up for fewer"
+    with pytest.raises(UserError, match=expected):
+        parse_recipe({"name": "x", **text}, "test")
+
+
+def test_a_warm_up_may_be_all_of_a_training() -> None:
+    recipe = parse_recipe({"name": "x", "reflow": {"warmup_steps": 20, "phases": [{"steps": 20}]}}, "test")
+    assert recipe.reflow.phases[0].steps == 20  # type: ignore[attr-defined]
+
+
+def test_a_reflow_of_before_is_told_where_its_fields_are_now() -> None:
+    with pytest.raises(UserError, match=r"reflow\.steps: unknown key\. Did you mean reflow\.phases\.0\.steps\?"):
+        parse_recipe({"name": "x", "reflow": {"steps": 3}}, "test")
+
+
+def test_the_number_of_rounds_is_the_algorithms_and_which_it_is_the_jobs() -> None:
+    one, two = ReflowJob.of(Reflow(), 1), ReflowJob.of(Reflow(), 2)
+    assert one.identity() == ReflowJob.of(Reflow(rounds=5), 1).identity() != two.identity()
+    assert (one.round, two.round) == (1, 2)
+
+
+def test_fields_of_later_work_change_nothing_until_they_are_used() -> None:
+    assert {"architecture", "parameterization"}.isdisjoint(Distill().identity())
+    assert "perceptual" not in Reflow().identity()
+    assert Distill(architecture="stacked").identity()["architecture"] == "stacked"
+
+
+def test_lpips_huber_is_a_distance_of_velocities() -> None:
+    with pytest.raises(UserError, match='reflow: loss "lpips_huber" is one of velocities'):
+        parse_recipe({"name": "x", "reflow": {"parameterization": "epsilon", "loss": "lpips_huber"}}, "test")
+    assert Reflow(loss="lpips_huber").needs_mini_clip and not Reflow().needs_mini_clip
+    assert Distill(phases=(DistillPhase(loss="lpips_huber"),)).needs_mini_clip

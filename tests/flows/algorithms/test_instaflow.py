@@ -63,6 +63,9 @@ def test_every_further_round_solves_the_flow_of_the_last() -> None:
     assert isinstance(first, PairsJob) and isinstance(second, PairsJob)
     assert (first.solver, first.part) == ("dpmsolver++", "reflow")
     assert (second.solver, second.part) == ("euler", "reflow")
+    assert [nodes[stage].config.identity()["round"] for stage in ("pairs-1", "reflow-1", "pairs-2", "reflow-2")] == [
+        1, 1, 2, 2,
+    ], "every round draws noise and sigmas of its own"  # fmt: skip
 
 
 def test_one_more_round_leaves_the_first_as_it_was() -> None:
@@ -76,6 +79,11 @@ def test_what_is_off_is_left_out() -> None:
     assert not {"direct", "pairs-direct"} & nodes.keys()
     assert "direct" not in nodes["evaluate"].inputs and "direct" not in nodes["report"].inputs
     assert "clip" not in nodes["distill"].inputs
+
+
+def test_a_reflow_that_compares_pictures_is_given_the_small_clip() -> None:
+    nodes = _nodes(reflow={"loss": "lpips_huber"})
+    assert nodes["reflow-1"].inputs == {"teacher": TEACHER, "pairs": "pairs-1", "clip": CLIP}
 
 
 def test_no_small_clip_where_no_judge_is_one() -> None:

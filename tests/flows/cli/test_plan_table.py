@@ -56,3 +56,15 @@ def test_the_last_line_adds_up_what_is_known() -> None:
     assert _lines(CACHED, RUN, RUN)[-1] == "to do: 2 of 3 stages"
     assert _lines(CACHED, known, known)[-1] == "to do: 2 of 3 stages, about 2 min 00 s"
     assert _lines(CACHED, known, RUN, known)[-1] == "to do: 3 of 4 stages, about 2 min 00 s, 1 of them unknown"
+
+
+def test_a_price_stands_beside_it_and_is_added_up() -> None:
+    priced = replace(RUN, samples=1_600_000, tflop=64_261_875.0, device_days=16.04)
+    cheap = replace(RUN, samples=40, tflop=0.0123, device_days=1e-7)
+    _, row, _ = _lines(priced)
+    assert "1,600,000  64,261,875         16.0" in row
+    _, row, _ = _lines(cheap)
+    assert "40" in row and "0.012" in row and "0.0 " not in row
+    assert _lines(priced, cheap)[-1] == "to do: 2 of 2 stages, 64,261,875 TFLOP, 16.0 device-days"
+    assert _lines(priced, replace(cheap, device_days=None))[-1] == "to do: 2 of 2 stages, 64,261,875 TFLOP"
+    assert "TFLOP" in _lines(RUN)[0] and _lines(RUN)[-1] == "to do: 1 of 1 stages"

@@ -195,3 +195,12 @@ def test_a_teacher_without_a_component_is_named(
         with pytest.raises(UserError, match=rf"^model: .*{folder}.*|.*{path.stem}") as raised:
             run(store, Folder.open(folder, "model"), prompts)
         assert path.stem in str(raised.value)
+
+
+def test_each_round_of_a_reflow_solves_noise_of_its_own(teacher: Folder, prompts: Artifact, store: Store) -> None:
+    first, second, again = (
+        everything(run(store, teacher, prompts, PAIRS.model_copy(update={"round": number, "part": "reflow"})))
+        for number in (1, 2, 1)
+    )
+    assert first[2] == second[2], "the same prompts"
+    assert torch.equal(first[0], again[0]) and not (first[0] == second[0]).any()
