@@ -15,7 +15,7 @@ from infra.recipe import Section
 from models.known_weights import cached_trunk, check_clip, check_clip_name, check_inception, check_trunk
 from models.pipelines.folder import Parameterization, check_folder, check_solver
 from tasks.data.coco import read_captions
-from tasks.sections import Adopt, Distill, EvaluateJob, PairsJob, Reflow, TrainTeacher, World
+from tasks.sections import Adopt, Distill, EvaluateJob, PairsJob, Perceptual, Reflow, TrainTeacher, World
 from tasks.stage import named_paths
 
 
@@ -53,16 +53,8 @@ def _(config: PairsJob, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str
 
 @faults.register
 def _(config: Distill, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str]:
-    if not config.needs_trunk:
-        return
-    network, at = config.perceptual.network, f"{at}.perceptual.trunk_weights"
-    if config.perceptual.trunk_weights is None:
-        yield (
-            f"{at}: null, and torchvision's cache has no {cached_trunk(network)}. Put torchvision's weights there or"
-            " name their file; nothing is downloaded."
-        )
-    else:
-        yield from _file_faults(at, config.perceptual.trunk_weights, lambda path: check_trunk(path, network))
+    if config.compares_pictures:
+        yield from _trunk_faults(config.perceptual, f"{at}.perceptual.trunk_weights")
 
 
 @faults.register
@@ -97,6 +89,17 @@ def picture_files(config: EvaluateJob, coco: Path) -> tuple[Path, list[str]]:
     """The folder of the real pictures, and the names of those that are evaluated. Raises UserError."""
     captions = read_captions(coco / config.coco.annotations)[: config.num_images]
     return coco / config.coco.images, [caption.file_name for caption in captions]
+
+
+def _trunk_faults(perceptual: Perceptual, at: str) -> Iterator[str]:
+    network = perceptual.network
+    if perceptual.kind == "lpips" and perceptual.trunk_weights is None:
+        yield (
+            f"{at}: null, and torchvision's cache has no {cached_trunk(network)}. Put torchvision's weights there or"
+            " name their file; nothing is downloaded."
+        )
+    elif perceptual.kind == "lpips" and perceptual.trunk_weights is not None:
+        yield from _file_faults(at, perceptual.trunk_weights, lambda path: check_trunk(path, network))
 
 
 def _clip_faults(config: EvaluateJob, at: str) -> Iterator[str]:
