@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from functools import singledispatch
 from pathlib import Path
 
+from infra.artifact.files import Files
 from infra.errors import UserError
 from infra.recipe import Section
 from models.known_weights import cached_trunk, check_clip, check_clip_name, check_inception, check_trunk
 from models.pipelines.folder import Parameterization, check_folder, check_solver
 from tasks.data.coco import read_captions
+from tasks.data.prompt_pieces import pieces
 from tasks.evaluate.cells import captions_needed, too_few_captions
-from tasks.sections import Adopt, EvaluateJob, PairsJob, Perceiving, Reflow, TrainTeacher, World
+from tasks.sections import Adopt, EvaluateJob, PairsJob, Perceiving, Perceptual, PromptsJob, Reflow, TrainTeacher, World
 from tasks.stage import named_paths
 
 
@@ -55,17 +57,18 @@ def _(config: PairsJob, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str
 
 
 @faults.register
+def _(config: PromptsJob, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str]:
+    if config.path is not None:
+        try:
+            pieces(config, Files.open(config.path))
+        except UserError as error:
+            yield str(error)
+
+
+@faults.register
 def _(config: Perceiving, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str]:
-    if not config.needs_trunk:
-        return
-    network, at = config.perceptual.network, f"{at}.perceptual.trunk_weights"
-    if config.perceptual.trunk_weights is None:
-        yield (
-            f"{at}: null, and torchvision's cache has no {cached_trunk(network)}. Put torchvision's weights there or"
-            " name their file; nothing is downloaded."
-        )
-    else:
-        yield from _file_faults(at, config.perceptual.trunk_weights, lambda path: check_trunk(path, network))
+    if config.compares_pictures:
+        yield from _trunk_faults(config.perceptual, f"{at}.perceptual.trunk_weights")
 
 
 @faults.register
@@ -92,6 +95,17 @@ def picture_files(config: EvaluateJob, coco: Path) -> tuple[Path, list[str]]:
     """The folder of the real pictures, and the names of those that are looked at. Raises UserError."""
     captions = read_captions(coco / config.coco.annotations)[: captions_needed(config)]
     return coco / config.coco.images, [caption.file_name for caption in captions]
+
+
+def _trunk_faults(perceptual: Perceptual, at: str) -> Iterator[str]:
+    network = perceptual.network
+    if perceptual.kind == "lpips" and perceptual.trunk_weights is None:
+        yield (
+            f"{at}: null, and torchvision's cache has no {cached_trunk(network)}. Put torchvision's weights there or"
+            " name their file; nothing is downloaded."
+        )
+    elif perceptual.kind == "lpips" and perceptual.trunk_weights is not None:
+        yield from _file_faults(at, perceptual.trunk_weights, lambda path: check_trunk(path, network))
 
 
 def _clip_faults(config: EvaluateJob, at: str) -> Iterator[str]:

@@ -403,6 +403,15 @@ class Perceptual(Section):
         json_schema_extra=ASIDE,
     )
 
+    def located(self) -> Self:
+        """With the trunk's weights from torchvision's cache, where none are named and they are there."""
+        from models.known_weights import cached_trunk
+
+        if self.kind == "mini" or self.trunk_weights is not None:
+            return self
+        cached = cached_trunk(self.network)
+        return self.model_copy(update={"trunk_weights": str(cached)}) if cached.is_file() else self
+
 
 class ReflowPhase(Section):
     """One phase of a reflow."""
@@ -427,20 +436,9 @@ class Perceiving(Training):
         """Whether pictures are compared by the layers of the small CLIP."""
         return self.perceptual.kind == "mini" and self.compares_pictures
 
-    @property
-    def needs_trunk(self) -> bool:
-        """Whether pictures are compared by the lpips package."""
-        return self.perceptual.kind == "lpips" and self.compares_pictures
-
     def located(self) -> Self:
-        """With the trunk's weights from torchvision's cache, where the recipe names none and they are there."""
-        if not self.needs_trunk or self.perceptual.trunk_weights is not None:
-            return self
-        from models.known_weights import cached_trunk
-
-        cached = cached_trunk(self.perceptual.network)
-        found = str(cached) if cached.is_file() else None
-        return self.model_copy(update={"perceptual": self.perceptual.model_copy(update={"trunk_weights": found})})
+        """With the trunk of the perceptual distance, if it is needed."""
+        return self.model_copy(update={"perceptual": self.perceptual.located()}) if self.compares_pictures else self
 
 
 class Reflow(Perceiving):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,20 +25,36 @@ from tests.models import untrained
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A teacher of 64 pixels: the miniature judges take 32."""
-    folder = untrained.teacher_folder(tmp_path_factory.mktemp("large") / "teacher")
-    config = folder / "unet" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"sample_size": 16}))
+def wordless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher whose text encoder knows fewer words than its tokenizer: every header is as it should be."""
+    folder = untrained.teacher_folder(tmp_path_factory.mktemp("wordless") / "teacher")
+    config, path = (folder / "text_encoder" / name for name in ("config.json", "model.safetensors"))
+    weights = load_file(path)
+    (words,) = (name for name in weights if name.endswith("token_embedding.weight"))
+    save_file({**weights, words: weights[words][:100].clone()}, path, {"format": "pt"})
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"vocab_size": 100}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher whose decoder gives no numbers."""
+    folder = untrained.teacher_folder(tmp_path_factory.mktemp("blind") / "teacher")
+    without_numbers(folder / "vae" / "diffusion_pytorch_model.safetensors", "decoder.")
+    return folder
+
+
+def without_numbers(path: Path, part: str = "") -> None:
+    """Turn weights into what is not a number."""
+    weights = load_file(path)
+    save_file({name: value * (math.nan if name.startswith(part) else 1) for name, value in weights.items()}, path)
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A teacher that gives no numbers."""
     folder = untrained.teacher_folder(tmp_path_factory.mktemp("broken") / "teacher")
-    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    save_file({name: value * float("nan") for name, value in load_file(path).items()}, path)
+    without_numbers(folder / "unet" / "diffusion_pytorch_model.safetensors")
     return folder
 
 
@@ -57,14 +74,18 @@ def test_the_default_chain_is_rehearsed_in_words_and_leaves_nothing(
     assert store.list() == [] and not list(tmp_path.glob("instaflow-rehearsal-*"))
 
 
-def test_a_teacher_whose_pictures_the_judges_do_not_take_is_told_before_the_first_pair(
-    large: Path, tmp_path: Path
-) -> None:
+def test_what_no_header_tells_is_told_before_the_first_pair(wordless: Path, tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
-    with pytest.raises(UserError, match=r"^rehearsal of stage (distill|evaluate): ") as caught:
-        rehearse(chain(f"teacher.path={large}"), store, EVERYTHING)
+    with pytest.raises(UserError, match=r"^rehearsal of stage pairs-1: IndexError: ") as caught:
+        rehearse(chain(f"teacher.path={wordless}"), store, EVERYTHING)
     assert "The whole run would end so: check" in str(caught.value)
     assert store.list() == []
+
+
+def test_a_decoder_without_numbers_is_told_before_the_perceptual_phase(blind: Path, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    with pytest.raises(UserError, match=r"^rehearsal of stage distill: .*(finite|nan)"):
+        rehearse(chain(f"teacher.path={blind}"), store, EVERYTHING)
 
 
 def test_a_teacher_without_numbers_is_told_before_the_first_pair(broken: Path, tmp_path: Path) -> None:
@@ -93,9 +114,9 @@ def test_it_is_for_runs_that_do_more_than_one_stage(
 
 
 @pytest.mark.server
-def test_a_run_that_would_end_late_ends_early(large: Path, tmp_path: Path, prefect_home: Path) -> None:
+def test_a_run_that_would_end_late_ends_early(wordless: Path, tmp_path: Path, prefect_home: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", "tiny", "--set", f"teacher.path={large}"],
+        [sys.executable, "-m", "flows.cli", "run", "tiny", "--set", f"teacher.path={wordless}"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
