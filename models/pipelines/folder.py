@@ -1,4 +1,4 @@
-"""What a diffusers folder says of itself, read from its JSON files and file names alone: no torch, no weights.
+"""What a diffusers folder says of itself, read from its JSON files and the headers of its weights: no torch.
 
 Which family it is of, whether its parts are there and fit, and what its network predicts. What would be solved
 otherwise than the folder says, or is not known, is refused by the field's name.
@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from models.pipelines.layouts import LAYOUTS, Layout
 from models.pipelines.scheduler_config import check_scheduler
+from models.pipelines.weight_files import count_numbers, variants
 
 Parameterization = Literal["diffusion", "raw", "converted"]
 """What the network's output means: a diffusion teacher's epsilon / v, a velocity, or an epsilon read as a velocity."""
@@ -23,6 +24,8 @@ SOLVERS = {
 """The solvers of models/solvers.py by what they solve."""
 
 MARKER = "flow.json"
+
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 
 
 class Described(NamedTuple):
@@ -54,6 +57,9 @@ def check_folder(folder: Path) -> Described:
     absent = _absent(index, told, LAYOUTS[name])
     layout = LAYOUTS[name].without(absent)
     _check_parts(folder, layout)
+    for part in layout.others:
+        if part.startswith("tokenizer"):
+            _check_tokenizer(folder / part)
     variant = _variant(folder, layout)
     _check_numbers(folder, layout)
     return Described(name, _parameterization(folder), variant, absent)
@@ -100,31 +106,26 @@ def _check_parts(folder: Path, layout: Layout) -> None:
         )
 
 
+def _check_tokenizer(part: Path) -> None:
+    """Its files are JSON, and a vocabulary is among them: without one, transformers makes an empty one of its own."""
+    for path in sorted(part.glob("*.json")):
+        read_config(path)
+    if not any((part / name).is_file() for name in _VOCABULARIES):
+        raise FileNotFoundError(f"{part}: no vocabulary; expected one of {', '.join(_VOCABULARIES)}")
+
+
 def _variant(folder: Path, layout: Layout) -> str | None:
     """The variant to load: none where every network has plain weights. Raises where a network has none to load."""
-    variants = {variant for name in layout.networks for variant in _only_variants(folder / name)}
-    if len(variants) > 1:
+    found = {name: variants(folder / name) for name in layout.networks}
+    only = {min(one) for one in found.values() if "" not in one}
+    if len(only) > 1:
         raise ValueError(
-            f"{folder}: its weights are of different variants ({', '.join(sorted(variants))}); expected one, or none"
+            f"{folder}: its weights are of different variants ({', '.join(sorted(only))}); expected one, or none"
         )
-    return next(iter(variants), None)
-
-
-def _only_variants(part: Path) -> set[str]:
-    """The variants of a network without plain weights: NAME.VARIANT.safetensors, or NAME.VARIANT-00001-of-00002."""
-    marks = {path.stem.partition("-")[0].partition(".")[2] for path in part.glob("*.safetensors")}
-    if marks:
-        return set() if "" in marks else {min(marks)}
-    pickles = sorted(path.name for kind in ("*.bin", "*.ckpt", "*.pt") for path in part.glob(kind))
-    if pickles:
-        raise ValueError(
-            f"{part}: its weights are a pickle ({pickles[0]}), which may run any code when it is opened; expected"
-            " .safetensors. Download that version of the model, or convert it where you trust it: load it with"
-            " diffusers and call save_pretrained(FOLDER)"
-        )
-    raise FileNotFoundError(
-        f"{part}: no weights; expected a .safetensors file (model or diffusion_pytorch_model) beside config.json"
-    )
+    variant = next(iter(only), None)
+    for name in layout.networks:
+        count_numbers(folder / name, variant)
+    return variant
 
 
 def _check_numbers(folder: Path, layout: Layout) -> None:

@@ -12,6 +12,8 @@ from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPTextConfig, CLIPTextModel
 
+from tests.models import untrained
+
 INDEX = {
     "_class_name": "StableDiffusionPipeline",
     "_diffusers_version": "0.6.0",
@@ -124,3 +126,13 @@ def _age_vae(folder: Path) -> None:
     save_file(aged, path, {"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
     write(folder / "config.json", {name: value for name, value in config.items() if name != "scaling_factor"})
+
+
+def stable_diffusion_15(folder: Path) -> Path:
+    """The whole repository of 1.5, in `folder`; gives it back."""
+    return as_sd15(untrained.teacher_folder(folder))
+
+
+def stable_diffusion_2(folder: Path) -> Path:
+    """Stable Diffusion 2.1 trained on to zero terminal SNR, in `folder`; gives it back."""
+    return as_sd2(untrained.pipeline(), folder, zero_snr=True)

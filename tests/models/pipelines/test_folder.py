@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,13 +88,26 @@ def test_a_variant_is_found_where_there_is_nothing_else(folder: Path) -> None:
     weights = folder / "unet" / f"{WEIGHTS}.safetensors"
     weights.rename(weights.with_name(f"{WEIGHTS}.fp16.safetensors"))
     assert check_folder(folder).variant == "fp16"
-    weights.with_name(f"{WEIGHTS}-00001-of-00002.safetensors").touch()
+    shutil.copy(
+        weights.with_name(f"{WEIGHTS}.fp16.safetensors"), weights.with_name(f"{WEIGHTS}-00001-of-00002.safetensors")
+    )
     assert check_folder(folder).variant is None
     weights.with_name(f"{WEIGHTS}-00001-of-00002.safetensors").unlink()
     other = folder / "vae" / f"{WEIGHTS}.safetensors"
     other.rename(other.with_name(f"{WEIGHTS}.bf16-00001-of-00002.safetensors"))
     with pytest.raises(ValueError, match=r"different variants \(bf16, fp16\)"):
         check_folder(folder)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_broken_tokenizer_is_named(file: str, folder: Path) -> None:
+    (folder / "tokenizer" / file).write_text("{")
+    with pytest.raises(ValueError, match=rf"tokenizer/{file}: not JSON"):
+        check_folder(folder)
+    (folder / "tokenizer" / file).unlink()
+    if file == "tokenizer.json":
+        with pytest.raises(FileNotFoundError, match=r"tokenizer: no vocabulary; expected one of tokenizer\.json"):
+            check_folder(folder)
 
 
 def test_a_pickle_is_refused_with_what_to_do(folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from infra.artifact.fingerprint import tree_files
@@ -152,6 +153,21 @@ def test_a_missing_file_of_a_component_is_named(file: str, teacher_folder: Path,
     folder = copy(teacher_folder, tmp_path)
     (folder / file).unlink()
     with pytest.raises(OSError, match=file.rpartition("/")[2].partition(".")[0]):
+        open_pipeline(folder)
+
+
+@pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"])
+def test_a_tensor_that_is_missing_is_not_made_up(file: str, teacher_folder: Path, tmp_path: Path) -> None:
+    folder = copy(teacher_folder, tmp_path)
+    weights = load_file(folder / file)
+    name = sorted(weights)[3]
+    count = weights.pop(name).numel()
+    save_file(weights, folder / file, {"format": "pt"})
+    total = sum(one.numel() for one in weights.values())
+    part = folder / file.partition("/")[0]
+    with pytest.raises(
+        ValueError, match=rf"^{part}: its weights are {total} numbers, the network .* has {total + count}"
+    ):
         open_pipeline(folder)
 
 

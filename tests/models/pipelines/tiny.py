@@ -21,6 +21,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from peft import LoraConfig, get_peft_model_state_dict
+from safetensors.torch import save_file
 from torch import nn
 from transformers import (
     CLIPTextConfig,
@@ -123,15 +124,16 @@ def stable_diffusion_3(folder: Path, seed: int = 0, *, t5: bool = True, **schedu
 
 
 def described(folder: Path, name: str, configs: Mapping[str, Mapping[str, Any]], others: Sequence[str]) -> Path:
-    """A folder that says no more than its JSON files do: the weights are empty files."""
+    """A folder that says no more than its JSON files do: no tensors in the weights, no words in tokenizers."""
     for component, config in configs.items():
         scheduler = component == "scheduler"
         (folder / component).mkdir()
         (folder / component / ("scheduler_config.json" if scheduler else "config.json")).write_text(json.dumps(config))
         if not scheduler:
-            (folder / component / "model.safetensors").touch()
+            save_file({}, folder / component / "model.safetensors")
     for component in others:
         (folder / component).mkdir()
+        (folder / component / "vocab.json").write_text("{}")
     index = {"_class_name": name, **{component: ["a library", "a class"] for component in (*configs, *others)}}
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
