@@ -338,7 +338,12 @@ class Reflow(Training):
     @property
     def needs_mini_clip(self) -> bool:
         """Whether pictures are compared by the layers of the small CLIP."""
-        return self.perceptual.kind == "mini" and self.loss == "lpips_huber"
+        return self.perceptual.kind == "mini" and self.compares_pictures
+
+    @property
+    def compares_pictures(self) -> bool:
+        """Whether the loss needs the perceptual distance."""
+        return self.loss == "lpips_huber"
 
 
 class ReflowJob(Reflow):
@@ -369,7 +374,7 @@ class DistillPhase(Section):
     learning_rate: Rate = Field(default=3e-4, description="peak learning rate, per step")
 
     @property
-    def sees_pictures(self) -> bool:
+    def compares_pictures(self) -> bool:
         """Whether its distance is one of decoded images."""
         return self.loss in ("perceptual", "lpips_huber")
 
@@ -413,7 +418,12 @@ class Distill(Training):
     @property
     def needs_mini_clip(self) -> bool:
         """Whether a phase compares pictures by the layers of the small CLIP."""
-        return self.perceptual.kind == "mini" and any(phase.sees_pictures for phase in self.phases)
+        return self.perceptual.kind == "mini" and self.compares_pictures
+
+    @property
+    def compares_pictures(self) -> bool:
+        """Whether a phase needs the perceptual distance."""
+        return any(phase.compares_pictures for phase in self.phases)
 
 
 class Direct(Distill):
