@@ -511,7 +511,7 @@ class DistillPhase(Section):
     learning_rate: Rate = Field(default=3e-4, description="peak learning rate, per step")
 
     @property
-    def sees_pictures(self) -> bool:
+    def compares_pictures(self) -> bool:
         """Whether its distance is one of decoded images."""
         return self.loss in ("perceptual", "lpips_huber")
 
@@ -555,7 +555,7 @@ class Distill(Perceiving):
     @property
     def compares_pictures(self) -> bool:
         """Whether a phase does."""
-        return any(phase.sees_pictures for phase in self.phases)
+        return any(phase.compares_pictures for phase in self.phases)
 
 
 class Direct(Distill):

@@ -11,14 +11,13 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from flows.recipes import bundled, load_recipe
+from infra.recipe import apply_overrides
 from infra.store.local import LocalStore
 from models.pipelines.opening import open_pipeline
 from models.stacked_unet import StackedUNet
 from tasks.evaluate.measured import read_metrics
 from tests import tiny_recipes
 from tests.models.untrained import captions, noise
-
-pytestmark = pytest.mark.slow
 
 OURS = ("mini", "tiny", "weights")
 """Of the miniature world: they run as they are elsewhere."""
@@ -61,6 +60,7 @@ def test_a_tiny_copy_differs_in_paths_and_sizes_alone(name: str, tmp_path: Path)
     assert different and all(tiny_recipes.changed(key) for key in different)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUN)
 def test_it_runs_from_prompts_to_report(name: str, stand_ins: Path, store: LocalStore) -> None:
     made = tiny_recipes.run(tiny_recipes.tiny(name, stand_ins), store)
@@ -75,3 +75,18 @@ def test_it_runs_from_prompts_to_report(name: str, stand_ins: Path, store: Local
         stock = StableDiffusionPipeline.from_pretrained(folder)
         drawn = stock(captions(1), latents=noise(1), num_inference_steps=1, guidance_scale=1.0, output_type="latent")
         torch.testing.assert_close(drawn.images, ours, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_rectified_diffusion_is_a_matter_of_fields(stand_ins: Path, store: LocalStore) -> None:
+    kept = ["reflow.parameterization=epsilon", "distill.parameterization=epsilon"]
+    recipe = apply_overrides(tiny_recipes.tiny("sd15-fast", stand_ins), kept)
+    made = tiny_recipes.run(recipe, store)
+    assert read_metrics(made["evaluate"].fetch("metrics.json")).records
+    for stage in ("reflow-1", "distill"):
+        assert open_pipeline(made[stage].folder("model")).parameterization == "diffusion"
+    student = open_pipeline(made["distill"].folder("model"))
+    stock = StableDiffusionPipeline.from_pretrained(made["distill"].folder("model"))
+    drawn = stock(captions(1), latents=noise(1), num_inference_steps=1, guidance_scale=1.0, output_type="latent").images
+    ours = student.sample(noise(1), captions(1), 1, 1.0, "ddim")
+    torch.testing.assert_close(drawn, ours, atol=1e-4 * float(ours.abs().max()), rtol=0)

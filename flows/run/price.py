@@ -70,14 +70,14 @@ def _pairs(config: PairsJob, model: ModelCost) -> Price:
 
 def _reflow(config: ReflowJob, model: ModelCost) -> Price:
     samples = sum(phase.steps * phase.batch_size for phase in config.phases)
-    pictures = _comparison(config.perceptual, model) if config.loss == "lpips_huber" else 0
+    pictures = _comparison(config.perceptual, model) if config.compares_pictures else 0
     return Price(samples, samples * (TRAINED * model.forward + pictures), model.parameters * FLOAT32)
 
 
 def _distill(config: Distill, model: ModelCost) -> Price:
     samples, flop = 0, 0.0
     for phase in config.phases:
-        pictures = _comparison(config.perceptual, model) if phase.sees_pictures else 0
+        pictures = _comparison(config.perceptual, model) if phase.compares_pictures else 0
         samples += phase.steps * phase.batch_size
         flop += phase.steps * phase.batch_size * (TRAINED * model.forward + pictures)
     return Price(samples, flop, model.parameters * FLOAT32)

@@ -63,7 +63,7 @@ class Distillation(StageWork[Distill]):
 
     def distance(self, phase: DistillPhase, model: TextToImage) -> LatentDistance:
         """The phase's D. Raises UserError for weights of a perceptual network that are missing or another's."""
-        if not phase.sees_pictures:
+        if not phase.compares_pictures:
             return latent_distance(phase.loss)
         clip, weight = self.inputs.get("clip"), phase.latent_weight
         pictures = pictures_of(model, self.config.perceptual, clip, self.out.stage, weight)
