@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.judges.frechet import Gaussian, Moments
+from models.judges.frechet import Gaussian
+from models.judges.pixels import accelerator
 from tasks.evaluate.bootstrap import FEW_REPLICATES, REPLICATES, WIDE, half_width, resamples
 from tasks.evaluate.metrics import METRICS, Metric
 
@@ -24,7 +25,7 @@ class Pictures:
     """A set of pictures as features [N, D], and the normal distribution of each of its bootstrap replicates."""
 
     def __init__(self, features: Tensor, side: str = "pictures") -> None:
-        self.features, self.side = features.double(), side
+        self.features, self.side = features.double().to(accelerator()), side
 
     @functools.cached_property
     def gaussian(self) -> Gaussian:
@@ -46,7 +47,7 @@ class Pictures:
         return FEW_REPLICATES if self.features.shape[1] > WIDE else REPLICATES
 
     def _counted(self, times: Tensor) -> Gaussian:
-        return Moments.of(self.features, times).gaussian
+        return Gaussian.of(self.features, times)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.judges.frechet import Moments, frechet_distance
+from models.judges.frechet import frechet_distance
 from tasks.evaluate.bootstrap import FEW_REPLICATES, REPLICATES, WIDE
 from tasks.evaluate.metrics import METRICS
 from tasks.evaluate.reductions import Pictures, Reduced, numbers
@@ -32,12 +32,6 @@ def pictures(count: int, seed: int, shift: float = 0.0) -> Pictures:
     return Pictures(shift + torch.randn(count, 3, generator=rng))
 
 
-def moments(one: Pictures) -> Moments:
-    found = Moments()
-    found.update(one.features)
-    return found
-
-
 def test_every_number_is_what_its_row_says() -> None:
     kept, ours, theirs = statistics(), pictures(COUNT, 1), pictures(COUNT + 7, 2, shift=1.0)
     found = numbers(Reduced(kept, {"reference": (ours, theirs), "coco": (ours, ours)}))
@@ -45,7 +39,7 @@ def test_every_number_is_what_its_row_says() -> None:
     values = {metric.key: found[metric.key] for metric in METRICS if found[metric.key] is not None}
     assert values == pytest.approx(
         {
-            "frechet_distance": frechet_distance(moments(ours), moments(theirs)),
+            "frechet_distance": frechet_distance(ours.features, theirs.features),
             "frechet_distance_coco": 0.0,
             "clip_score": float(kept["clip_scores"].mean()),
             "attribute_accuracy": COUNT / (4 * COUNT),
@@ -97,7 +91,7 @@ def test_a_few_flips_move_the_mean_and_not_the_median() -> None:
 
 def test_the_interval_of_a_frechet_distance_is_its_spread_over_draws_of_the_pictures() -> None:
     drawn = [
-        frechet_distance(moments(pictures(COUNT, 2 * i, 1.0)), moments(pictures(COUNT, 2 * i + 1))) for i in range(80)
+        frechet_distance(pictures(COUNT, 2 * i, 1.0).features, pictures(COUNT, 2 * i + 1).features) for i in range(80)
     ]
     found = numbers(Reduced({}, {"reference": (pictures(COUNT, 500, 1.0), pictures(COUNT, 501))}))
     assert found["frechet_distance_interval"] == pytest.approx(1.96 * np.std(drawn), rel=0.5)
