@@ -22,10 +22,7 @@ from tests.models.untrained import captions, noise
 OURS = ("mini", "tiny", "weights")
 """Of the miniature world: they run as they are elsewhere."""
 
-ELSEWHERE = ("sd21", "sdxl")
-"""Of other families."""
-
-RUN = [name for name in bundled() if name not in (*OURS, *ELSEWHERE)]
+RUN = [name for name in bundled() if name not in OURS]
 
 
 @pytest.fixture(scope="module")

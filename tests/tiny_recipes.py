@@ -6,6 +6,7 @@ that nothing else is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from tasks.sections import Performance, Recipe, World
 from tasks.stage import run_stage
 from tasks.stages import STAGES, stage_of
 from tests.models import untrained
+from tests.models.pipelines import repositories
+from tests.models.pipelines import tiny as families
 
 SIZES: dict[str, Any] = {
     "reflow_count": 8,
@@ -57,6 +60,12 @@ PATHS = {
 }
 """The stand-ins by the end of a field's name."""
 
+TEACHERS: dict[str, Callable[[Path], Path]] = {
+    "sd21": repositories.stable_diffusion_2,
+    "sdxl": families.stable_diffusion_xl,
+}
+"""Of recipes for another family; the others take Stable Diffusion 1.x."""
+
 
 class _Random(FeatureExtractorInceptionV3):  # type: ignore[misc] # torch-fidelity is not typed
     def load_state_dict(self, *_: object, **__: object) -> None: ...
@@ -66,6 +75,8 @@ def stand_ins(folder: Path) -> Path:
     """Everything that the recipes name, in a folder; gives it back."""
     torch.manual_seed(0)
     untrained.teacher_folder(folder / "teacher")
+    for name, write in TEACHERS.items():
+        write(folder / f"teacher-{name}")
     untrained.clip_folder(folder / "clip")
     config, store = World(val_images=8, captions_per_image=2), LocalStore(folder / "world")
     world = run_stage(STAGES["world"], config, {}, store, Performance(), silent)
@@ -82,8 +93,10 @@ def stand_ins(folder: Path) -> Path:
 
 def tiny(name: str, folder: Path) -> Recipe:
     """A copy of the bundled recipe over the stand-ins in `folder`."""
-    data = load_recipe(name).model_dump(mode="json")
-    return parse_recipe(_small(data, "", folder), f"tiny {name}")
+    data = _small(load_recipe(name).model_dump(mode="json"), "", folder)
+    if name in TEACHERS:
+        data["teacher"]["path"] += f"-{name}"
+    return parse_recipe(data, f"tiny {name}")
 
 
 def changed(key: str) -> bool:
