@@ -64,6 +64,12 @@ def clip(base: Path) -> Folder:
 
 
 @pytest.fixture(scope="session")
+def judge(base: Path) -> Folder:
+    """Another CLIP and an attribute reader, which nothing is trained with."""
+    return Folder.open(untrained.clip_folder(base / "judge", "resnet"), "clip")
+
+
+@pytest.fixture(scope="session")
 def coco(shared: Store) -> Artifact:
     config = World(val_images=12, train_images=20, captions_per_image=2)
     return run_stage(STAGES["world"], config, {}, shared, PERF, silent)

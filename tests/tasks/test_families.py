@@ -25,16 +25,16 @@ from models.pipelines.text_to_image import TextToImage
 from tasks.data.generate import generate
 from tasks.order import derive_seed, sample_noise
 from tasks.progress import silent
-from tasks.sections import Distill, DistillPhase, EvaluateJob, Reflow, Section
+from tasks.sections import Distill, DistillPhase, EvaluateJob, ReflowJob, ReflowPhase, Section
 from tasks.stage import run_stage
 from tasks.stages import STAGES
 from tests.models.pipelines import repositories, tiny
 from tests.tasks.conftest import PAIRS, PERF
 
 PROMPT = "a large red circle on the left"
-REFLOW = Reflow(
-    parameterization="raw", steps=12, batch_size=10, warmup_steps=2, text_dropout=0.2, learning_rate=3e-3,
-    precision="bf16",
+REFLOW = ReflowJob(
+    parameterization="raw", phases=(ReflowPhase(steps=12, batch_size=10, learning_rate=3e-3),), warmup_steps=2,
+    text_dropout=0.2, precision="bf16",
 )  # fmt: skip
 DISTILL = Distill(
     phases=(
@@ -85,6 +85,7 @@ def made(
     prompts: Artifact,
     coco: Artifact,
     clip: Folder,
+    judge: Folder,
 ) -> Made:
     family = FAMILIES[request.param]
 
@@ -100,7 +101,7 @@ def made(
     student = do("distill", DISTILL, {"teacher": reflow, "pairs": again, "clip": clip})
     told = EVALUATE.model_copy(update={"teacher_solver": family.solver})
     models = {"teacher": teacher, "rectified": reflow, "student": student}
-    measured = do("evaluate", told, {"coco": coco, "clip": clip, **models})
+    measured = do("evaluate", told, {"coco": coco, "judge": judge, **models})
     return Made(family, teacher, pairs, reflow, again, student, measured)
 
 

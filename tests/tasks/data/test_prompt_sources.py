@@ -93,8 +93,11 @@ def refused(data: bytes, pieces: Callable[[Files], list[Piece]], tmp_path: Path)
     [
         (b"ok\ncaf\xe9\n", "prompts.path: DIR/a.file is not UTF-8, line 2: 'utf-8' codec can't decode byte 0xe9"),
         ("ok".encode("utf-16"), "prompts.path: DIR/a.file is not UTF-8, line 1"),
-        (gzip.compress(b"ok\n" * 5000)[:-20], "prompts.path: DIR/a.file: broken gzip: Compressed file ended"),
-        (gzip.compress(b"ok\n" * 50)[:-8] + bytes(8), "prompts.path: DIR/a.file: broken gzip: CRC check failed"),
+        (gzip.compress(b"ok\n" * 5000, mtime=0)[:-20], "prompts.path: DIR/a.file: broken gzip: Compressed file ended"),
+        (
+            gzip.compress(b"ok\n" * 50, mtime=0)[:-8] + bytes(8),
+            "prompts.path: DIR/a.file: broken gzip: CRC check failed",
+        ),
         (b"\x1f\x8bnothing of the kind", "prompts.path: DIR/a.file: broken gzip: Unknown compression method"),
     ],
 )
