@@ -16,7 +16,10 @@ from tasks.stages import stage_of
 WEIGHT_FILES = (
     "data/coco2017/annotations/captions_val2017.json",
     "data/prompts.txt",
+    "weights/stable-diffusion-v1-4/model_index.json",
     "weights/stable-diffusion-v1-5/model_index.json",
+    "weights/stable-diffusion-2-1/model_index.json",
+    "weights/stable-diffusion-xl-base-1.0/model_index.json",
     "weights/vgg16.pth",
     "weights/inception-v3.pth",
     "weights/clip-vit-g-14.bin",
