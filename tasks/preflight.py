@@ -58,7 +58,7 @@ def _(config: PairsJob, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str
 
 @faults.register
 def _(config: PromptsJob, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str]:
-    if config.path is not None:
+    if config.path is not None and not [*absent_files(config, at)]:
         try:
             pieces(config, Files.open(config.path))
         except UserError as error:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -104,7 +106,9 @@ def test_pictures_and_captions_are_counted(tmp_path: Path) -> None:
     )
     coco = captions(tmp_path, 7)
     assert told(config, coco=Foreseen(folder=coco)) == [only]
-    assert picture_files(config, coco) == (coco / "val2017", [f"{number}.png" for number in range(4)])
+    assert picture_files(config, coco) == (coco / "val2017", [f"{number}.png" for number in range(7)]), (
+        "the reference's too"
+    )
     (coco / config.coco.annotations).write_text("{")
     (only,) = told(config, coco=Foreseen(folder=coco))
     assert only.startswith("coco.annotations: ") and "broken JSON" in only
@@ -123,3 +127,11 @@ def captions(folder: Path, count: int) -> Path:
 def test_it_is_light() -> None:
     code = "import sys, tasks.preflight, flows.run.preflight; assert not {'torch', 'diffusers'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_headers_of_prompts_are_read_and_what_is_absent_is_told_once(tmp_path: Path) -> None:
+    config = PromptsJob(source="parquet", path=str(tmp_path / "laion.parquet"))
+    assert len([*absent_files(config, "prompts")]) == 1 and not [*faults(config, {}, "prompts")]
+    pq.write_table(pa.table({"caption": ["a red ring"]}), tmp_path / "laion.parquet")
+    (found,) = faults(config, {}, "prompts")
+    assert found.startswith("prompts.column: ") and "caption" in found

@@ -141,7 +141,7 @@ def test_version_config_and_inputs_make_the_identity(tmp_path: Path) -> None:
     base = stage_fingerprint(WORLD, World(), {"x": a})
     assert base == stage_fingerprint(WORLD, World(seed=1), {"x": a})
     others = [
-        (replace(WORLD, version=2), World(), {"x": a}),
+        (replace(WORLD, version=WORLD.version + 1), World(), {"x": a}),
         (replace(WORLD, name="other"), World(), {"x": a}),
         (WORLD, World(seed=2), {"x": a}),
         (WORLD, World(), {"x": b}),

@@ -11,6 +11,7 @@ import pytest
 
 from infra.artifact import Artifact, Draft
 from infra.recipe import Section
+from tasks.evaluate.cells import LATENCY_ROUNDS
 from tasks.roles import STANDARD
 from tasks.sections import (
     Direct,
@@ -116,14 +117,16 @@ def test_samples_are_counted_step_by_step_through_the_phases() -> None:
 def test_an_evaluation_is_a_group_per_shard_of_everything_and_one_per_straightness() -> None:
     job = EvaluateJob(num_images=5, shard_size=3, steps=(1, 2), teacher_steps=2, straightness_images=7)
     found = extent("evaluate", job, MODELS)
-    names = ["coco", "reference", "teacher-2", "teacher-1", "2-rf-2", "2-rf-1", "student-1", "direct-1"]
+    names = ["coco", "reference", "coco-other", "teacher-2", "teacher-1", "2-rf-2", "2-rf-1", "student-1", "direct-1"]
     assert found.groups == (
         tuple(Unit(f"{name}.00000", 3) for name in names),
         tuple(Unit(f"{name}.00001", 2) for name in names),
         (Unit("straightness-teacher", 7),),
         (Unit("straightness-2-rf", 7),),
+        (Unit("speed", LATENCY_ROUNDS),),
     )
-    assert found.merged == ("results",) and found.pieces == 5 * len(names) + 14 and found.piece == "images"
+    assert found.merged == ("results",) and found.piece == "images"
+    assert found.pieces == 5 * len(names) + 14 + LATENCY_ROUNDS
     assert found.cost == 5 * (2 + 1 + 2 + 1 + 1 + 1)
 
 
