@@ -116,7 +116,7 @@ def _last(seconds: float) -> None:
 def _metrics(text: str) -> str:
     record = {"model": "teacher", "steps": 2, "guidance": 3.0, "frechet_distance": 0.25}
     protocol = {"num_images": 1, "machine": "any", "text": text}
-    return json.dumps({"schema_version": 1, "protocol": protocol, "records": [record]})
+    return json.dumps({"schema_version": 2, "protocol": protocol, "records": [record]})
 
 
 def _blobs(out: Draft, number: int, text: str) -> dict[str, Path]:

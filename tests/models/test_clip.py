@@ -193,6 +193,6 @@ def test_a_folder_without_weights(tmp_path: Path) -> None:
     shutil.copytree(EMBEDDED, folder)
     (folder / "open_clip_model.safetensors").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"clip weights: no file '.*open_clip_model\.safetensors' .*'mini-clip'"
+        FileNotFoundError, match=r"clip weights: no file '.*open_clip_model\.safetensors' .*'mini-vit-clip'"
     ):
         load_clip(str(folder), None)

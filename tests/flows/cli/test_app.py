@@ -35,6 +35,7 @@ CHAIN = [
     "reflow-1",
     "pairs-student",
     "distill",
+    "pairs-direct",
     "direct",
     "evaluate",
     "report",
@@ -84,7 +85,7 @@ def _fingerprint(planned: list[dict[str, str]], stage_id: str) -> str:
 
 @pytest.mark.server
 def test_an_algorithm_without_a_report_ends_with_what_it_made(cli: Cli, tmp_path: Path) -> None:
-    recipe = "name: ours\nalgorithm: miniature\ntrain_teacher: {steps: 5}\ntrain_clip: {steps: 5}\n"
+    recipe = "name: ours\nalgorithm: miniature\ntrain_teacher: {steps: 5, warmup_steps: 1}\ntrain_clip: {steps: 5}\n"
     (tmp_path / "ours.yaml").write_text(recipe)
     told = cli("run", "ours.yaml")
     assert told.returncode == 0, told.stderr
