@@ -39,7 +39,7 @@ def test_a_plan_names_the_field_and_both_values(kitchen: Kitchen) -> None:
     kitchen.run()
     lines = kitchen.plan("student_pairs.steps=10", "performance.sample_batch_size=7")
     cached = {name for name, line in lines.items() if line.state == "cached"}
-    assert cached == {"world", "prompts", "pairs-1", "reflow-1", "direct"}
+    assert cached == {"world", "prompts", "pairs-1", "reflow-1", "pairs-direct", "direct"}
     assert lines["pairs-student"].reason == "steps: 25 -> 10"
     assert lines["distill"].reason == "waits for pairs-student"
 
@@ -56,7 +56,7 @@ def test_another_teacher_keeps_the_prompts(kitchen: Kitchen, tmp_path: Path) -> 
     (tmp_path / "other" / "weights.txt").write_text("another teacher")
     lines = kitchen.plan(f"teacher.path={tmp_path / 'other'}")
     assert {name for name, line in lines.items() if line.state == "cached"} == {"world", "prompts"}
-    before, after = Folder.open(tmp_path / "model").digest[:12], Folder.open(tmp_path / "other").digest[:12]
+    before, after = Folder.open(tmp_path / "teacher").digest[:12], Folder.open(tmp_path / "other").digest[:12]
     assert lines["pairs-1"].reason == f"input teacher: {before} -> {after}"
 
 

@@ -11,19 +11,21 @@ from infra.recipe import apply_overrides
 from infra.upkeep.runs import list_runs
 from tests.flows.kitchen import CHAIN, RECIPE, Kitchen
 
-ALL = ["world", "prompts", "pairs-1", "reflow-1", "pairs-student", "distill", "direct", "evaluate", "report"]
+ALL = [
+    "world", "prompts", "pairs-1", "reflow-1", "pairs-student", "distill", "pairs-direct", "direct", "evaluate", "report",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
         (Choice(), ALL),
-        (Choice(only=("pairs", "reflow")), ["pairs-1", "reflow-1", "pairs-student"]),
+        (Choice(only=("pairs", "reflow")), ["pairs-1", "reflow-1", "pairs-student", "pairs-direct"]),
         (Choice(only=("pairs-1",)), ["pairs-1"]),
         (Choice(until=("pairs-1",)), ["world", "prompts", "pairs-1"]),
-        (Choice(until=("direct",)), ["world", "prompts", "pairs-1", "direct"]),
-        (Choice(until=("pairs",)), ["world", "prompts", "pairs-1", "reflow-1", "pairs-student"]),
-        (Choice(start=("reflow",)), ["reflow-1", "pairs-student", "distill", "direct", "evaluate", "report"]),
+        (Choice(until=("direct",)), ["world", "prompts", "pairs-1", "pairs-direct", "direct"]),
+        (Choice(until=("pairs",)), ["world", "prompts", "pairs-1", "reflow-1", "pairs-student", "pairs-direct"]),
+        (Choice(start=("reflow",)), ALL[3:]),
         (Choice(start=("pairs",)), [one for one in ALL if one not in ("world", "prompts")]),
         (Choice(start=("reflow",), until=("distill",)), ["reflow-1", "pairs-student", "distill"]),
         (Choice(start=("world",)), ALL),
@@ -36,7 +38,7 @@ def test_what_is_chosen(choice: Choice, expected: list[str]) -> None:
 
 
 def test_what_is_forced() -> None:
-    assert select(CHAIN, Choice(force=("pairs",))).force == {"pairs-1", "pairs-student"}
+    assert select(CHAIN, Choice(force=("pairs",))).force == {"pairs-1", "pairs-student", "pairs-direct"}
 
 
 @pytest.mark.parametrize(
