@@ -141,7 +141,7 @@ def test_a_role_is_what_the_last_run_made_of_it(twice: tuple[Store, Chain], role
 
 def test_the_teacher_is_where_the_recipe_has_it(twice: tuple[Store, Chain], weights: Path, tmp_path: Path) -> None:
     store, chain = twice
-    assert model_source(store, "teacher", chain).folder("model") == weights / "model"
+    assert model_source(store, "teacher", chain).folder("model") == weights / "teacher"
     trained = chain_of(parse_recipe({"name": "test", "train_teacher": {}}, "test"))
     with pytest.raises(UserError, match="recipe test has no teacher here"):
         model_source(store, "teacher", trained)

@@ -55,7 +55,7 @@ def test_a_pair_is_the_solution_from_its_own_noise(pairs: Artifact, prompts: Art
     noise, latent, texts, keys = everything(pairs)
     rows = read_prompts(prompts, "reflow")
     assert texts == [text for _, text in rows] and keys == [f"{index:09d}" for index, _ in rows]
-    seeds = [derive_seed(PAIRS.seed, "pairs", "reflow", index) for index, _ in rows]
+    seeds = [derive_seed(PAIRS.seed, "pairs", "reflow", 1, index) for index, _ in rows]
     assert torch.equal(noise, sample_noise(seeds, (4, 8, 8)))
     model = open_pipeline(teacher.path)
     solved = model.sample(noise[:8], texts[:8], PAIRS.steps, PAIRS.guidance, PAIRS.solver)

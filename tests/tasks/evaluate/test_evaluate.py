@@ -244,7 +244,7 @@ def test_models_of_another_size_are_measured_by_the_small_judges(
 ) -> None:
     roles = dict.fromkeys(("teacher", "rectified", "student"), large_flow)
     job = JOB.model_copy(update={"steps": (1,), "teacher_steps": 1, "teacher_solver": "euler"})
-    measured = run({"coco": coco, "clip": clip, **roles}, store, job)
+    measured = run({"coco": coco, "judge": clip, **roles}, store, job)
     assert metrics(measured)["protocol"]["size"] == 64
     for record in records(measured).values():
         assert record["clip_score"] is not None and record["attribute_accuracy"] is not None

@@ -243,7 +243,7 @@ def test_numbers_that_have_no_place_on_an_axis_say_so(
     store: Store, inputs: dict[str, Source], evaluation: Artifact, tmp_path: Path
 ) -> None:
     metrics = {
-        "schema_version": 1, "protocol": {},
+        "schema_version": 2, "protocol": {},
         "records": [{**record, "frechet_distance": 0.0, "clip_score": None} for record in small_run.records()],
     }  # fmt: skip
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
@@ -263,7 +263,7 @@ def test_whatever_goes_wrong_in_a_figure_the_run_goes_on(
     monkeypatch.setattr(report_module, "draw", fails)
     made = report(store, inputs)
     text = made.fetch("report.html").read_text()
-    assert text.count("cannot be drawn: ZeroDivisionError.") == 10 and "All numbers" in text
+    assert text.count("cannot be drawn: ZeroDivisionError.") == 11 and "All numbers" in text
     assert Image.open(made.fetch("contact_sheet.png")).size == (1, 1)
 
 
