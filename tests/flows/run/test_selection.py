@@ -12,7 +12,8 @@ from infra.upkeep.runs import list_runs
 from tests.flows.kitchen import CHAIN, RECIPE, Kitchen
 
 ALL = [
-    "world", "prompts", "pairs-1", "reflow-1", "pairs-student", "distill", "pairs-direct", "direct", "evaluate", "report",
+    "world", "prompts", "pairs-1", "reflow-1", "pairs-student", "distill", "pairs-direct", "direct", "evaluate",
+    "report",
 ]  # fmt: skip
 
 
