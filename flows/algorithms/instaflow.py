@@ -19,6 +19,7 @@ from tasks.sections import (
     PairsJob,
     Prompts,
     PromptsJob,
+    RealJob,
     Reflow,
     ReflowJob,
     Report,
@@ -44,6 +45,9 @@ def instaflow(recipe: Recipe, do: Do[Handle]) -> Handle:
     """Teacher pairs, reflow, distillation, and the proof: the report on what came out."""
     coco, teacher, clip, judge = materials(recipe, do)
     prompts = do("prompts", PromptsJob.of(recipe.prompts, recipe.coco), coco=coco)
+    measures = judge if recipe.evaluate.needs_mini_clip else None
+    sized = teacher if recipe.evaluate.pictures.size is None else None
+    real = do("real", RealJob.of(recipe.evaluate, recipe.coco), coco=coco, judge=measures, teacher=sized)
 
     made: dict[str, Handle] = {}  # by stage id, for the report's provenance
     rectified, solved = teacher, recipe.pairs
@@ -66,11 +70,12 @@ def instaflow(recipe: Recipe, do: Do[Handle]) -> Handle:
         "evaluate",
         EvaluateJob.of(recipe.evaluate, recipe.coco, ROLES),
         coco=coco,
+        real=real,
         teacher=teacher,
         rectified=rectified,
         student=student,
         direct=made.get("direct"),
-        judge=judge if recipe.evaluate.needs_mini_clip else None,
+        judge=measures,
     )
     report = ReportJob.of(recipe.report, recipe.algorithm, CLAIMS)
     return do("report", report, evaluate=evaluation, teacher=teacher, prompts=prompts, **made)
