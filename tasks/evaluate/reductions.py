@@ -146,7 +146,7 @@ def _precision(ours: Pictures, theirs: Pictures) -> Number | None:
     """The share of ours that lies in a neighbourhood of theirs; the interval takes those as given."""
     if min(len(ours.features), len(theirs.features)) <= NEIGHBOURS:  # of a rehearsal
         return None
-    return _number(_mean, covered(ours.features.float(), theirs.features.float(), theirs.radii).double())
+    return _number(_mean, covered(ours.features.float(), theirs.features.float(), theirs.radii).double().cpu())
 
 
 def _recall(ours: Pictures, theirs: Pictures) -> Number | None:

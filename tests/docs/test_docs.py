@@ -200,11 +200,12 @@ def test_the_small_run_of_sd15_has_fields_that_exist() -> None:
 
 
 def test_the_protocols_are_recipes() -> None:
-    small, large = (
-        parse_recipe({"name": "x", "world": None, **yaml.safe_load(text)}, "docs")
-        for text in blocks("evaluation.md", "yaml")
-    )
+    *protocols, more = (yaml.safe_load(text) for text in blocks("evaluation.md", "yaml"))
+    small, large = (parse_recipe({"name": "x", "world": None, **told}, "docs") for told in protocols)
     assert isinstance(small, Recipe) and isinstance(large, Recipe)
+    every = parse_recipe({"name": "x", **more}, "docs")
+    assert isinstance(every, Recipe) and every.evaluate.extras == get_args(Extra)
+    assert (small.evaluate.real, large.evaluate.real) == ("captions", "split")
     assert (small.evaluate.num_images, small.evaluate.pictures.size) == (5_000, 512)
     assert (large.evaluate.num_images, large.evaluate.pictures.size) == (30_000, 256)
     assert large.coco.annotations == "annotations/captions_val2014.json"
