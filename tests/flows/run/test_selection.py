@@ -45,7 +45,10 @@ def test_what_is_forced() -> None:
     ("choice", "message"),
     [
         (Choice(only=("reflwo",)), "--only reflwo: this recipe has no such stage.*Did you mean reflow"),
-        (Choice(start=("teacher",)), "--from teacher: this recipe has no such stage; expected world, prompts, real, pairs-1"),
+        (
+            Choice(start=("teacher",)),
+            "--from teacher: this recipe has no such stage; expected world, prompts, real, pairs-1",
+        ),
         (Choice(only=("pairs",), until=("world",)), "no stage is in all of them"),
         (Choice(only=("pairs",), force=("distill",)), "--force: distill is left out of this run"),
     ],
