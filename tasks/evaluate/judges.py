@@ -40,7 +40,7 @@ def _load(config: Judging, mini: Path | None, miniature: bool) -> Judges:
         return clips.load_clip(str(mini) if architecture == "mini" else architecture, weights, tag)
 
     def clip(told: sections.Clip) -> Clip:
-        return load(told.architecture, told.weights, told.tag)
+        return load(told.architecture, told.weights and str(Path(told.weights).expanduser()), told.tag)
 
     features: dict[str, Features] = {}
     if config.features == "inception":

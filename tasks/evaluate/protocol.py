@@ -22,7 +22,7 @@ from tasks.sections import NEIGHBOURS, Clip, EvaluateJob
 
 
 class Counts(NamedTuple):
-    """Of the caption file the pictures that have a caption; the real pictures that all are compared with or kept."""
+    """Pictures that have a caption, and real pictures that the judges looked at."""
 
     captions: int
     real: int
@@ -100,7 +100,7 @@ def _extras(inputs: Mapping[str, Source], config: EvaluateJob) -> Iterator[tuple
 
 
 def _digest(inputs: Mapping[str, Source], mini: bool, weights: str | None) -> str:
-    return inputs["judge"].digest if mini else sha256_file(Path(weights or ""))
+    return inputs["judge"].digest if mini else sha256_file(Path(weights or "").expanduser())
 
 
 def _accelerator() -> str:

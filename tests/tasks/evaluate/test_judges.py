@@ -43,3 +43,10 @@ def test_what_is_missing_is_told(clip: Folder, tmp_path: Path) -> None:
     absent = RealJob(extras=("dinov2",), dinov2_weights=str(tmp_path))
     with pytest.raises(UserError, match=r"^evaluate: dinov2 weights: no file .*config\.json"):
         load_judges(absent, {"judge": clip}, miniature=False)
+
+
+def test_weights_may_lie_at_home(clip: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    networks.clip(tmp_path / "clip.pt")
+    job = RealJob(clip=Clip(architecture="ViT-S-32-alt", weights="~/clip.pt"))
+    assert load_judges(job, {"judge": clip}, miniature=False).clip.size == (224, 224)
