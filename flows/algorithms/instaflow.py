@@ -45,9 +45,6 @@ def instaflow(recipe: Recipe, do: Do[Handle]) -> Handle:
     """Teacher pairs, reflow, distillation, and the proof: the report on what came out."""
     coco, teacher, clip, judge = materials(recipe, do)
     prompts = do("prompts", PromptsJob.of(recipe.prompts, recipe.coco), coco=coco)
-    measures = judge if recipe.evaluate.needs_mini_clip else None
-    sized = teacher if recipe.evaluate.pictures.size is None else None
-    real = do("real", RealJob.of(recipe.evaluate, recipe.coco), coco=coco, judge=measures, teacher=sized)
 
     made: dict[str, Handle] = {}  # by stage id, for the report's provenance
     rectified, solved = teacher, recipe.pairs
@@ -66,6 +63,9 @@ def instaflow(recipe: Recipe, do: Do[Handle]) -> Handle:
     made |= {"pairs-student": student_pairs, "distill": student}
 
     made |= _direct(recipe, do, teacher, prompts, made["pairs-1"], clip)
+    measures = judge if recipe.evaluate.needs_mini_clip else None
+    sized = teacher if recipe.evaluate.pictures.size is None else None
+    real = do("real", RealJob.of(recipe.evaluate, recipe.coco), coco=coco, judge=measures, teacher=sized)
     evaluation = do(
         "evaluate",
         EvaluateJob.of(recipe.evaluate, recipe.coco, ROLES),

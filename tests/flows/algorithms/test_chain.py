@@ -41,7 +41,7 @@ def test_a_replay_asks_for_the_same_in_the_same_order() -> None:
     do = Recorder()
     handles = CHAIN.replay(do)
     assert [*handles] == [*CHAIN.nodes] == [one for one in do.asked if " of " not in one]
-    ready = ["clip of mini-judge", "model of mini", "clip of mini"]
+    ready = ["model of mini", "clip of mini", "clip of mini-judge"]
     assert do.asked[:4] == [*ready, "world"], "what lies ready is looked at first, and once"
     assert handles["pairs-1"] == "pairs-1(teacher=model of mini, prompts=prompts(coco=world()))"
     assert handles["reflow-1"] == f"reflow-1(teacher=model of mini, pairs={handles['pairs-1']})"
@@ -52,7 +52,7 @@ def test_a_replay_is_what_the_algorithm_does() -> None:
 
 
 def test_what_lies_ready_is_told_once() -> None:
-    assert [*CHAIN.given()] == [Given("clip", "mini-judge"), Given("model", "mini"), Given("clip", "mini")]
+    assert [*CHAIN.given()] == [Given("model", "mini"), Given("clip", "mini"), Given("clip", "mini-judge")]
 
 
 def test_ancestors_are_all_that_a_stage_is_made_from() -> None:

@@ -26,8 +26,8 @@ def _nodes(**sections: object) -> Mapping[str, Node]:
 def test_the_chain_of_the_paper() -> None:
     nodes = _nodes()
     assert [*nodes] == [
-        "world", "prompts", "real", "pairs-1", "reflow-1", "pairs-student", "distill", "pairs-direct", "direct",
-        "evaluate", "report",
+        "world", "prompts", "pairs-1", "reflow-1", "pairs-student", "distill", "pairs-direct", "direct",
+        "real", "evaluate", "report",
     ]  # fmt: skip
     assert nodes["pairs-1"].inputs == {"teacher": TEACHER, "prompts": "prompts"}
     assert nodes["reflow-1"].inputs == {"teacher": TEACHER, "pairs": "pairs-1"}
