@@ -41,6 +41,19 @@ def check_inception(path: Path) -> None:
         raise ValueError(f"{path}: fc.weight is {found}, expected [1008, 2048] as in torch-fidelity's {_FID}")
 
 
+def check_dinov2(folder: Path) -> None:
+    """Raise FileNotFoundError without a config.json, ValueError for one of another network than a Dinov2Model."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise FileNotFoundError(f"dinov2 weights: no file {config}; expected a folder of transformers' Dinov2Model")
+    try:
+        kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"dinov2 weights: {config} is no configuration: {error}") from error
+    if kind != "dinov2":
+        raise ValueError(f"dinov2 weights: {config}: model_type {kind!r}; expected 'dinov2'")
+
+
 def clip_architectures() -> dict[str, Path]:
     """open_clip's architectures by name, with their configurations."""
     found = importlib.util.find_spec("open_clip")

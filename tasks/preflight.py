@@ -13,12 +13,32 @@ from pathlib import Path
 from infra.artifact.files import Files
 from infra.errors import UserError
 from infra.recipe import Section
-from models.known_weights import cached_trunk, check_clip, check_clip_name, check_inception, check_trunk
+from models.known_weights import (
+    cached_trunk,
+    check_clip,
+    check_clip_name,
+    check_dinov2,
+    check_inception,
+    check_trunk,
+)
 from models.pipelines.folder import Parameterization, check_folder, check_solver
 from tasks.data.coco import read_captions
 from tasks.data.prompt_pieces import pieces
-from tasks.evaluate.cells import captions_needed, too_few_captions
-from tasks.sections import Adopt, EvaluateJob, PairsJob, Perceiving, Perceptual, PromptsJob, Reflow, TrainTeacher, World
+from tasks.evaluate.cells import too_few_captions
+from tasks.evaluate.real_set import real_names
+from tasks.sections import (
+    Adopt,
+    Clip,
+    EvaluateJob,
+    PairsJob,
+    Perceiving,
+    Perceptual,
+    PromptsJob,
+    RealJob,
+    Reflow,
+    TrainTeacher,
+    World,
+)
 from tasks.stage import named_paths
 
 
@@ -75,13 +95,22 @@ def _(config: Perceiving, inputs: Mapping[str, Foreseen], at: str) -> Iterator[s
 def _(config: EvaluateJob, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str]:
     if "teacher" in inputs:
         yield from _solver_faults(inputs["teacher"], config.teacher_solver, f"{at}.teacher_solver")
+
+
+@faults.register
+def _(config: RealJob, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str]:
+    """The judges are those of the evaluation, and so are the captions."""
     if config.features == "inception" and config.inception_weights is not None:
         yield from _file_faults(f"{at}.inception_weights", config.inception_weights, check_inception)
-    yield from _clip_faults(config, at)
+    if config.dinov2_weights is not None:
+        yield from _file_faults(f"{at}.dinov2_weights", config.dinov2_weights, check_dinov2)
+    yield from _clip_faults(config.clip, f"{at}.clip")
+    if config.cmmd_clip is not None:
+        yield from _clip_faults(config.cmmd_clip, f"{at}.cmmd_clip")
     yield from _caption_faults(config, inputs["coco"], at)
 
 
-def _caption_faults(config: EvaluateJob, coco: Foreseen, at: str) -> Iterator[str]:
+def _caption_faults(config: RealJob, coco: Foreseen, at: str) -> Iterator[str]:
     try:
         count = _captions(coco, config)
     except UserError as error:
@@ -91,10 +120,10 @@ def _caption_faults(config: EvaluateJob, coco: Foreseen, at: str) -> Iterator[st
         yield f"{at}.{fault}"
 
 
-def picture_files(config: EvaluateJob, coco: Path) -> tuple[Path, list[str]]:
+def picture_files(config: RealJob, coco: Path) -> tuple[Path, list[str]]:
     """The folder of the real pictures, and the names of those that are looked at. Raises UserError."""
-    captions = read_captions(coco / config.coco.annotations)[: captions_needed(config)]
-    return coco / config.coco.images, [caption.file_name for caption in captions]
+    annotations = coco / config.coco.annotations
+    return coco / config.coco.images, real_names(config, annotations, read_captions(annotations))
 
 
 def _trunk_faults(perceptual: Perceptual, at: str) -> Iterator[str]:
@@ -108,14 +137,14 @@ def _trunk_faults(perceptual: Perceptual, at: str) -> Iterator[str]:
         yield from _file_faults(at, perceptual.trunk_weights, lambda path: check_trunk(path, network))
 
 
-def _clip_faults(config: EvaluateJob, at: str) -> Iterator[str]:
-    architecture, weights = config.clip.architecture, config.clip.weights
+def _clip_faults(told: Clip, at: str) -> Iterator[str]:
+    architecture, weights = told.architecture, told.weights
     if architecture == "mini" or Path(architecture).is_dir():
         return
-    wrong = [*_told(f"{at}.clip.architecture", lambda: check_clip_name(architecture))]
+    wrong = [*_told(f"{at}.architecture", lambda: check_clip_name(architecture))]
     yield from wrong
     if weights is not None and not wrong:
-        yield from _file_faults(f"{at}.clip.weights", weights, lambda path: check_clip(path, architecture))
+        yield from _file_faults(f"{at}.weights", weights, lambda path: check_clip(path, architecture))
 
 
 def _solver_faults(model: Foreseen, solver: str, at: str) -> Iterator[str]:
@@ -139,7 +168,7 @@ def _predicts(model: Foreseen) -> Parameterization | None:
     return "diffusion" if isinstance(model.config, TrainTeacher) else None
 
 
-def _captions(coco: Foreseen, config: EvaluateJob) -> int | None:
+def _captions(coco: Foreseen, config: RealJob) -> int | None:
     """How many captions there are, one a picture; None where nobody can tell yet."""
     if isinstance(coco.config, World):
         return coco.config.val_images

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from infra.recipe import Section
-from tasks.sections import PairsJob, PromptsJob
+from tasks.sections import Judging, PairsJob, PromptsJob
 
 _S = TypeVar("_S", bound=Section)
 
@@ -24,13 +24,16 @@ def rehearsed(config: _S) -> _S:
     """What a stage is told for its rehearsal.
 
     The prompts come from the grammar, since millions of lines may have to be read for the first two; latents may be of
-    any size, since a network after two steps of training says nothing of the one after all of them.
+    any size, since a network after two steps of training says nothing of the one after all of them. Of the real
+    pictures a few are seen, and not a whole split.
     """
     update = {name: _cut(name, value) for name, value in config}
     if isinstance(config, PromptsJob):
         update |= {"source": "mini", "path": None}
     if isinstance(config, PairsJob):
         update["max_abs_latent"] = _ANY_LATENT
+    if isinstance(config, Judging):
+        update["real"] = "captions"
     return config.model_copy(update=update)
 
 

@@ -602,19 +602,20 @@ class Pictures(Section):
         return self
 
 
-class Evaluate(Section):
-    """The evaluation protocol."""
+Extra = Literal["kid", "precision_recall", "dinov2", "cmmd"]
+
+OWN_NETWORKS: frozenset[Extra] = frozenset({"dinov2", "cmmd"})
+"""Extras that look at pictures with a network of their own; the others take the features of the Frechet distance."""
+
+NEIGHBOURS = 3
+"""Of precision and recall."""
+
+
+class Judging(Section):
+    """What pictures are judged with, and which of the real ones there are."""
 
     num_images: int = Field(default=1000, ge=2, description="captions, and so pictures, per model and number of steps")
     shard_size: Count = Field(default=2500, description="pictures per shard of statistics, the unit of resume")
-    steps: Counts = Field(
-        default=(1, 2, 4, 8, 25),
-        description="numbers of solver steps to evaluate the 2-RF and the teacher at",
-    )
-    teacher_steps: Count = Field(default=25, description="solver steps of the teacher's reference pictures")
-    teacher_guidance: Guidance = Field(default=5.0, description="guidance scale of the teacher")
-    rectified_guidance: Guidance = Field(default=1.5, description="guidance scale of the 2-RF")
-    teacher_solver: Solver = Field(default="dpmsolver++", description="solver of the teacher")
     features: Literal["mini", "inception"] = Field(
         default="mini", description="features of the Frechet distance: the small CLIP's or Inception's"
     )
@@ -637,23 +638,88 @@ class Evaluate(Section):
         " pictures of the teacher and real ones that no model is sampled for; none leaves those distances and the"
         " floors out, where there are not enough captions",
     )
-    straightness_images: Count = Field(default=256, description="samples of the straightness estimate")
-    seed: Seed = Field(default=1000, description="seed from which every evaluation sample's own seed follows")
+    real: Literal["captions", "split"] = Field(
+        default="captions",
+        description="the real pictures: captions: those of the evaluated captions; split: all of the caption file, as"
+        " published for COCO 2014",
+        json_schema_extra=as_before("captions"),
+    )
+    extras: tuple[Extra, ...] = Field(
+        default=(),
+        strict=False,
+        description="further distances to the real pictures: kid and precision_recall by the features of the Frechet"
+        " distance, dinov2 (FD-DINOv2) and cmmd by networks of their own",
+        json_schema_extra=as_before([]),
+    )
+    dinov2_weights: str | None = Field(
+        default=None, description="folder of transformers' Dinov2Model, for the extra dinov2", json_schema_extra=ASIDE
+    )
+    cmmd_clip: Clip | None = Field(
+        default=None,
+        description="the CLIP of the extra cmmd; published with ViT-L-14-336-quickgelu, tag openai",
+        json_schema_extra=as_before(None),
+    )
 
     @model_validator(mode="after")
-    def _can_read(self) -> Evaluate:
+    def _can_read(self) -> Self:
         if self.features == "inception" and self.inception_weights is None:
             raise ValueError('features "inception" needs `inception_weights`, the file of its weights')
         if self.features != "inception" and self.inception_resize != "tensorflow":
             raise ValueError(f'inception_resize "{self.inception_resize}" has no effect on features "{self.features}"')
-        if self.clip.architecture != "mini" and self.clip.weights is None:
-            raise ValueError(f'clip.architecture "{self.clip.architecture}" needs `clip.weights`, a file')
+        for name, clip in (("clip", self.clip), ("cmmd_clip", self.cmmd_clip)):
+            if clip and clip.architecture != "mini" and clip.weights is None:
+                raise ValueError(f'{name}.architecture "{clip.architecture}" needs `{name}.weights`, a file')
+        return self
+
+    @model_validator(mode="after")
+    def _extras_have_what_they_need(self) -> Self:
+        if len({*self.extras}) < len(self.extras):
+            raise ValueError(f"extras: {', '.join(self.extras)}: expected each once")
+        for extra, name in (("dinov2", "dinov2_weights"), ("cmmd", "cmmd_clip")):
+            if (extra in self.extras) != (getattr(self, name) is not None):
+                raise ValueError(f'extras "{extra}" and `{name}`, its network, need each other: give both or neither')
+        if self.cmmd_clip and self.cmmd_clip.prompt_prefix:
+            raise ValueError("cmmd_clip.prompt_prefix has no effect: CMMD looks at pictures alone")
+        if "precision_recall" in self.extras and self.num_images <= NEIGHBOURS:
+            raise ValueError(
+                f'extras "precision_recall" takes {NEIGHBOURS} neighbours of each picture: expected num_images above'
+                f" {NEIGHBOURS}, found {self.num_images}"
+            )
         return self
 
     @property
     def needs_mini_clip(self) -> bool:
         """Whether the small judge is one of them."""
-        return self.features == "mini" or self.clip.architecture == "mini"
+        clips = [self.clip, *([self.cmmd_clip] if self.cmmd_clip else [])]
+        return self.features == "mini" or any(clip.architecture == "mini" for clip in clips)
+
+
+class RealJob(Judging):
+    """Look at the real pictures of `coco` and at the captions, once for all evaluations by the same judges."""
+
+    coco: Coco = Field(Coco(), description="files of the caption set within the input `coco`")
+
+    @classmethod
+    def of(cls, judging: Judging, coco: Coco) -> RealJob:
+        """The job of a recipe's sections; which numbers are made of the features is no matter here."""
+        shared = {name: getattr(judging, name) for name in Judging.model_fields}
+        extras = tuple(sorted(OWN_NETWORKS & {*judging.extras}))
+        return cls(**{**shared, "extras": extras}, coco=coco.within())
+
+
+class Evaluate(Judging):
+    """The evaluation protocol."""
+
+    steps: Counts = Field(
+        default=(1, 2, 4, 8, 25),
+        description="numbers of solver steps to evaluate the 2-RF and the teacher at",
+    )
+    teacher_steps: Count = Field(default=25, description="solver steps of the teacher's reference pictures")
+    teacher_guidance: Guidance = Field(default=5.0, description="guidance scale of the teacher")
+    rectified_guidance: Guidance = Field(default=1.5, description="guidance scale of the 2-RF")
+    teacher_solver: Solver = Field(default="dpmsolver++", description="solver of the teacher")
+    straightness_images: Count = Field(default=256, description="samples of the straightness estimate")
+    seed: Seed = Field(default=1000, description="seed from which every evaluation sample's own seed follows")
 
 
 class EvaluateJob(Evaluate):

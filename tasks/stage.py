@@ -113,7 +113,7 @@ def named_paths(config: Section, prefix: str = "") -> dict[str, Named]:
 
 def named_files(stage: Stage, config: Section) -> dict[str, Pinned]:
     """What :func:`named_paths` finds: inputs by content. Raises UserError naming the recipe's field."""
-    return {name: _open(named, f"{stage.name}.{name}") for name, named in named_paths(config).items()}
+    return {name: _open(named, f"{stage.told or stage.name}.{name}") for name, named in named_paths(config).items()}
 
 
 def _open(named: Named, field: str) -> Pinned:

@@ -16,7 +16,9 @@ from infra.recipe import Section
 from tasks.evaluate.cells import (
     LATENCY_ROUNDS,
     SPEED,
+    captions_needed,
     cells,
+    real_shards,
     sets_of_pictures,
     shard_id,
     shards,
@@ -30,6 +32,7 @@ from tasks.sections import (
     EvaluateJob,
     PairsJob,
     PromptsJob,
+    RealJob,
     ReflowJob,
     ReportJob,
     TrainClip,
@@ -116,7 +119,8 @@ class Stage:
     """A kind of work. `version` is bumped by hand when its output changes for the same configuration.
 
     `work` is the class that does it (tasks/stage.py); `inputs` maps each role to what it is: "coco", "model" and "clip"
-    may be plain folders, "artifact" is a stage's. `tree` is the folder in it that leaves the store.
+    may be plain folders, "artifact" is a stage's. `tree` is the folder in it that leaves the store. `told` is the
+    recipe's section that its fields are of, where that is another stage's.
     """
 
     name: str
@@ -128,6 +132,7 @@ class Stage:
     inputs: Mapping[str, str] = field(default_factory=dict)
     tree: str | None = None
     curve: Curve | None = None
+    told: str | None = None
 
 
 def shard_name(number: int) -> str:
@@ -197,6 +202,14 @@ def _clip(config: TrainClip, roles: Collection[str]) -> Extent:
     return _training(Phase("clip", config.steps, config.batch_size, "clip"), *([reader] if reader.steps else []))
 
 
+def _real(config: RealJob, roles: Collection[str]) -> Extent:
+    """Pictures are counted where the recipe says how many there are, and shards of a whole split."""
+    count, of_split = captions_needed(config), config.real == "split"
+    shards = enumerate(real_shards(config, count))
+    groups = tuple((Unit(shard_id("real", number), 1 if of_split else len(shard)),) for number, shard in shards)
+    return Extent(groups, count, count, "shards", "shards" if of_split else "images")
+
+
 def _evaluate(config: EvaluateJob, roles: Collection[str]) -> Extent:
     """A shard of everything is a group: a model is compared with its teacher, shard by shard."""
     measured = cells(config, roles)
@@ -233,8 +246,10 @@ _TABLE = (
           _distill, _TRAIN | {"clip": "clip"}, "model", Curve("Distillation", "student")),
     Stage("direct", 1, Direct, "tasks.train.distill:Distillation", "Distill the teacher without reflow, the baseline",
           _distill, _TRAIN | {"more_pairs": "artifact", "clip": "clip"}, "model", Curve("Distillation", "direct")),
-    Stage("evaluate", 2, EvaluateJob, "tasks.evaluate.evaluate:Evaluation", "Measure every model", _evaluate,
-          {"coco": "coco", "judge": "clip"}),
+    Stage("real", 1, RealJob, "tasks.evaluate.real:RealPictures", "Look at the real pictures, once for all",
+          _real, {"coco": "coco", "judge": "clip", "teacher": "model"}, told="evaluate"),
+    Stage("evaluate", 3, EvaluateJob, "tasks.evaluate.evaluate:Evaluation", "Measure every model", _evaluate,
+          {"coco": "coco", "real": "artifact", "judge": "clip"}),
     Stage("report", 1, ReportJob, "tasks.report.report:WriteReport", "Write the report", _report,
           {"evaluate": "artifact"}),
 )  # fmt: skip

@@ -19,6 +19,7 @@ from tasks.sections import (
     PairsJob,
     Prompts,
     PromptsJob,
+    RealJob,
     Reflow,
     ReflowJob,
     Report,
@@ -62,15 +63,19 @@ def instaflow(recipe: Recipe, do: Do[Handle]) -> Handle:
     made |= {"pairs-student": student_pairs, "distill": student}
 
     made |= _direct(recipe, do, teacher, prompts, made["pairs-1"], clip)
+    measures = judge if recipe.evaluate.needs_mini_clip else None
+    sized = teacher if recipe.evaluate.pictures.size is None else None
+    real = do("real", RealJob.of(recipe.evaluate, recipe.coco), coco=coco, judge=measures, teacher=sized)
     evaluation = do(
         "evaluate",
         EvaluateJob.of(recipe.evaluate, recipe.coco, ROLES),
         coco=coco,
+        real=real,
         teacher=teacher,
         rectified=rectified,
         student=student,
         direct=made.get("direct"),
-        judge=judge if recipe.evaluate.needs_mini_clip else None,
+        judge=measures,
     )
     report = ReportJob.of(recipe.report, recipe.algorithm, CLAIMS)
     return do("report", report, evaluate=evaluation, teacher=teacher, prompts=prompts, **made)

@@ -17,7 +17,7 @@ from infra.recipe import Section
 from tasks.data.pictures import check_pictures
 from tasks.data.pictures import faults as picture_faults
 from tasks.preflight import Foreseen, absent_files, faults, model_faults, picture_files
-from tasks.sections import EvaluateJob
+from tasks.sections import RealJob
 
 AT_ONCE = 1000
 """Pictures that are looked at before the first stage."""
@@ -82,13 +82,16 @@ def _folder(one: Given) -> Path | None:
 
 
 def _section(chain: Chain, node: Node) -> str:
-    """The section of the recipe that a stage is told: of its own class, else one whose every field it was given."""
+    """The section of the recipe that a stage is told: of its own class, else one whose every field it was given.
+
+    Else it is the one that the stage's row says.
+    """
     recipe = {name: getattr(chain.recipe, name) for name in type(chain.recipe).model_fields}
     sections = {name: value for name, value in recipe.items() if isinstance(value, Section)}
     told = node.config.model_dump().items()
     same = [name for name, value in sections.items() if type(value) is type(node.config)]
     within = [name for name, value in sections.items() if value.model_dump().items() <= told]
-    return next(iter([*same, *within]), node.stage.name)
+    return next(iter([*same, *within]), node.stage.told or node.stage.name)
 
 
 def _pictures(chain: Chain) -> Iterator[tuple[Path, list[str]]]:
@@ -96,7 +99,7 @@ def _pictures(chain: Chain) -> Iterator[tuple[Path, list[str]]]:
     for node in chain.nodes.values():
         coco = node.inputs.get("coco")
         folder = _folder(coco) if isinstance(coco, Given) else None
-        if isinstance(node.config, EvaluateJob) and folder is not None:
+        if isinstance(node.config, RealJob) and folder is not None:
             try:
                 yield picture_files(node.config, folder)
             except UserError:

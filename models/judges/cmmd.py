@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,20 +17,35 @@ ARCHITECTURE, TAG = "ViT-L-14-336-quickgelu", "openai"
 ROWS = 4096
 
 
-def cmmd(generated: Tensor, real: Tensor) -> float:
-    """1000 (E k(a, a') + E k(b, b') - 2 E k(a, b)) of image features [N, D] and [M, D], each scaled to length 1.
+class Embedded:
+    """Image features [N, D] scaled to length 1, and what a distance takes of them alone: once for many distances.
 
-    k(x, y) = exp(-||x - y||^2 / (2 * 10^2)); the means include each feature with itself, as published. Raises
-    ValueError for no features.
+    Raises ValueError for no features.
     """
-    if not len(generated) or not len(real):
-        raise ValueError(f"features of {len(generated)} and {len(real)} pictures; expected at least one each")
-    a, b = (F.normalize(side.double(), dim=1) for side in (generated, real))
-    return float(SCALE * (mean_kernel(a, a) + mean_kernel(b, b) - 2 * mean_kernel(a, b)))
+
+    def __init__(self, features: Tensor) -> None:
+        if not len(features):
+            raise ValueError("features of 0 pictures; expected at least one")
+        self.rows = F.normalize(features.double(), dim=1)
+
+    @cached_property
+    def within(self) -> Tensor:
+        """The mean of the kernel over all pairs, each with itself included, as published."""
+        return mean_kernel(self.rows, self.rows)
+
+
+def discrepancy(a: Embedded, b: Embedded) -> float:
+    """1000 (E k(a, a') + E k(b, b') - 2 E k(a, b)), k(x, y) = exp(-||x - y||^2 / (2 * 10^2))."""
+    return float(SCALE * (a.within + b.within - 2 * mean_kernel(a.rows, b.rows)))
+
+
+def cmmd(generated: Tensor, real: Tensor) -> float:
+    """The discrepancy of image features [N, D] and [M, D]. Raises ValueError for no features."""
+    return discrepancy(Embedded(generated), Embedded(real))
 
 
 def mean_kernel(a: Tensor, b: Tensor) -> Tensor:
-    """The mean of the kernel over all pairs of rows of unit length. Of real pictures with themselves: once for all."""
+    """The mean of the kernel over all pairs of rows of unit length."""
     total = a.new_zeros(())
     for rows in torch.split(a, ROWS):
         for others in torch.split(b, ROWS):

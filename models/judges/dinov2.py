@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from transformers import Dinov2Model
 
 from models.judges.pixels import IMAGENET, accelerator, full_precision, normalised, pictures_at
+from models.known_weights import check_dinov2
 from models.resizing import Resize
 
 TAKES = Resize(224, "bicubic")
@@ -24,7 +24,7 @@ class DinoV2:
     """
 
     def __init__(self, folder: Path, device: torch.device | None = None) -> None:
-        check_folder(folder)
+        check_dinov2(folder)
         self.device = device or accelerator()
         try:
             model, told = Dinov2Model.from_pretrained(folder, local_files_only=True, output_loading_info=True)
@@ -40,16 +40,3 @@ class DinoV2:
         pixels = normalised(pictures_at(pictures, TAKES), *IMAGENET, self.device)
         with full_precision():
             return self.model(pixels).pooler_output.float().cpu()
-
-
-def check_folder(folder: Path) -> None:
-    """Look at the folder's config.json. Raises FileNotFoundError or ValueError as `DinoV2` does."""
-    config = folder / "config.json"
-    if not config.is_file():
-        raise FileNotFoundError(f"dinov2 weights: no file {config}; expected a folder of transformers' Dinov2Model")
-    try:
-        kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"dinov2 weights: {config} is no configuration: {error}") from error
-    if kind != "dinov2":
-        raise ValueError(f"dinov2 weights: {config}: model_type {kind!r}; expected 'dinov2'")

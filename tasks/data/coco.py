@@ -56,6 +56,15 @@ def read_all_captions(path: Path) -> list[Caption]:
     return [caption for caption in _Content.read(path).captions() if caption.text]
 
 
+def read_file_names(path: Path) -> list[str]:
+    """The pictures of the file, with and without captions, in the order of their ids.
+
+    Raises UserError as `read_all_captions` does.
+    """
+    names = _Content.read(path).names
+    return [names[image_id] for image_id in sorted(names)]
+
+
 @dataclass(frozen=True)
 class _Content:
     """A caption file: its pictures' names by id, and its annotations in the order of their ids."""

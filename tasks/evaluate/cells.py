@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from tasks.roles import Role
-from tasks.sections import Evaluate, EvaluateJob
+from tasks.sections import EvaluateJob, Judging
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,12 @@ def guidance_of(role: Role, config: EvaluateJob) -> float:
     return config.teacher_guidance if role.sampling == "teacher" else config.rectified_guidance
 
 
-def captions_needed(config: Evaluate) -> int:
+def captions_needed(config: Judging) -> int:
     """How many captions, each of a picture of its own, the evaluation takes: its own and those of the reference."""
     return config.num_images * (1 if config.reference == "none" else 2)
 
 
-def too_few_captions(config: Evaluate, captions: int, file: str) -> str | None:
+def too_few_captions(config: Judging, captions: int, file: str) -> str | None:
     """What is wrong with so many pictures with captions, beginning with the field's name; None when they do."""
     needed, count = captions_needed(config), config.num_images
     if captions >= needed:
@@ -72,14 +73,20 @@ def too_few_captions(config: Evaluate, captions: int, file: str) -> str | None:
 
 
 def sets_of_pictures(config: EvaluateJob) -> tuple[str, ...]:
-    """What the cells are compared with: real pictures; the teacher's and real ones of other captions, if asked for."""
-    return ("coco",) if config.reference == "none" else ("coco", "reference", "coco-other")
+    """What is sampled beside the cells: the teacher's pictures of other captions, if they are asked for."""
+    return () if config.reference == "none" else ("reference",)
 
 
 def shards(config: EvaluateJob) -> list[range]:
     """The evaluated pictures by number, in shards."""
     count, size = config.num_images, config.shard_size
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def real_shards(config: Judging, count: int) -> list[range]:
+    """So many real pictures or captions by number, in as many shards as the captions take, whatever their number."""
+    parts = math.ceil(captions_needed(config) / config.shard_size)
+    return [range(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
 
 
 def shard_id(name: str, number: int) -> str:

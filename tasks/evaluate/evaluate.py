@@ -14,39 +14,34 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from infra.artifact import Source
 from infra.artifact.manifest import UnitRecord
-from infra.errors import UserError
-from models.clip import Clip, load_clip
-from models.judges.inception import Inception
-from models.judges.pixels import Features, pictures_at
-from models.mini.reader import load_reader
+from models.judges.pixels import pictures_at
 from models.pipelines.text_to_image import TextToImage
 from models.resizing import Resize
 from models.solvers import straightness
-from tasks.data.coco import Caption, read_captions
 from tasks.data.load import load_model
-from tasks.data.picture_batches import picture_batches
 from tasks.data.world import is_miniature
 from tasks.evaluate.cells import (
     SPEED,
     Cell,
     cells,
     guidance_of,
-    sets_of_pictures,
     shard_id,
     shards,
     simulated,
     straightness_id,
-    too_few_captions,
 )
+from tasks.evaluate.compared import Compared, Pairs
 from tasks.evaluate.independence import require_independent
+from tasks.evaluate.judges import load_judges
 from tasks.evaluate.measure import CONTACT_PICTURES, Sampled, seeds_of
 from tasks.evaluate.measured import Measured, Metrics
-from tasks.evaluate.protocol import protocol
-from tasks.evaluate.reductions import Pictures, Reduced, numbers
+from tasks.evaluate.protocol import Counts, protocol
+from tasks.evaluate.real import Real
+from tasks.evaluate.real_set import captions_of
+from tasks.evaluate.reductions import Reduced, numbers
 from tasks.evaluate.speed import Draw, latencies, rates
-from tasks.evaluate.statistics import Judges
+from tasks.evaluate.statistics import Judges, Seen
 from tasks.order import sample_noise
 from tasks.roles import FLOOR, Role
 from tasks.sections import EvaluateJob
@@ -68,19 +63,14 @@ class Evaluation(StageWork[EvaluateJob]):
 
     def __init__(self, work: Work[EvaluateJob]) -> None:
         super().__init__(work)
-        coco = self.inputs["coco"].folder("coco")
-        self.annotations, self.images = coco / self.config.coco.annotations, coco / self.config.coco.images
-        self.captions = self._enough(read_captions(self.annotations))
+        self.annotations = self.inputs["coco"].folder("coco") / self.config.coco.annotations
+        self.captions = captions_of(self.config, self.annotations)
         require_independent(self.inputs, self.config)
+        self.real = Real(self.inputs, self.config)
         self.cells, self.shards = cells(self.config, self.inputs), shards(self.config)
         self.simulated = simulated(self.config, self.inputs)
         self._records: dict[str, UnitRecord] = {}
         self._models: dict[str, TextToImage] = {}
-
-    def _enough(self, captions: list[Caption]) -> list[Caption]:
-        if fault := too_few_captions(self.config, len(captions), str(self.annotations)):
-            raise UserError(f"evaluate.{fault}")
-        return captions
 
     def make(self, group: Group) -> None:
         """Measure a shard of pictures, or the straightness of a model."""
@@ -102,8 +92,6 @@ class Evaluation(StageWork[EvaluateJob]):
         found: dict[str, Callable[[], Made]] = {SPEED: self._speed}
         for number, pictures in enumerate(self.shards):
             others = range(self.config.num_images + pictures.start, self.config.num_images + pictures.stop)
-            found[shard_id("coco", number)] = functools.partial(self._real_pictures, pictures)
-            found[shard_id("coco-other", number)] = functools.partial(self._real_pictures, others)
             found[shard_id("reference", number)] = functools.partial(self._reference, others)
             for cell in self.cells:
                 found[shard_id(cell.name, number)] = functools.partial(self._shard, cell, number, pictures)
@@ -133,13 +121,12 @@ class Evaluation(StageWork[EvaluateJob]):
     @cached_property
     def judges(self) -> Judges:
         """The networks that look at the pictures. Raises UserError for weights that are not there."""
-        return _judges(self.config, self.inputs, is_miniature(self.annotations))
+        return load_judges(self.config, self.inputs, is_miniature(self.annotations))
 
     @cached_property
     def resize(self) -> Resize:
-        """How real and generated pictures come to the size that they are judged at."""
-        told = self.config.pictures
-        return Resize(told.size or self.first.pixels_per_side, told.filter, told.antialias)
+        """How generated pictures come to the size that the real ones were judged at."""
+        return Resize(self.real.size, self.config.pictures.filter, self.config.pictures.antialias)
 
     def prompts(self, pictures: range) -> list[str]:
         """The captions of pictures."""
@@ -153,18 +140,10 @@ class Evaluation(StageWork[EvaluateJob]):
             prompts = self.prompts(batch)
             noise = sample_noise(seeds_of(self.config.seed, batch), model.latent_shape)
             latent = model.sample(noise, prompts, cell.steps, cell.guidance, cell.solver)
-            sampled.add(self.judges, pictures_at(model.decode(latent), self.resize), latent, prompts)
+            drawn, texts = pictures_at(model.decode(latent), self.resize), self.real.texts[batch.start : batch.stop]
+            sampled.add(Seen.of(self.judges, drawn, prompts, texts), latent)
             self.work.advance(len(batch))
         return sampled
-
-    def _real_pictures(self, pictures: range) -> Made:
-        """Features of the real pictures, cut and resized like the generated ones."""
-        features, batch = list[Tensor](), self.work.performance.sample_batch_size
-        paths = [self.images / caption.file_name for caption in self.captions[pictures.start : pictures.stop]]
-        for read in picture_batches(paths, self.resize, batch):
-            features.append(self.judges.look(read)[0].float().cpu())
-            self.work.advance(len(read))
-        return {"features": torch.cat(features)}
 
     def _reference(self, others: range) -> Made:
         """Pictures of the teacher that no model is sampled for: other captions, other seeds."""
@@ -232,18 +211,14 @@ class Evaluation(StageWork[EvaluateJob]):
 
     def _table(self) -> list[Measured]:
         """One record per cell, after the floor: what stands between two disjoint sets of pictures of one kind."""
-        sets = {name: self._columns(name) for name in sets_of_pictures(self.config)}
-        others = {name: Pictures(columns["features"], "others") for name, columns in sets.items() if name != "coco"}
-        real, teacher = Pictures(sets["coco"]["features"]), self.cells[0]
-        against = {"coco": real, **({"reference": others["reference"]} if others else {})}
+        reference = self._columns("reference") if self.config.reference != "none" else None
+        compared = Compared(self.config, self.real, reference["features"] if reference else None)
         records = []
         for cell in self.cells:
             columns = self._columns(cell.name) | self._measured(cell)
-            ours = Pictures(columns["features"])
-            records.append(self._record(cell, cell.role.name, columns, {n: (ours, one) for n, one in against.items()}))
-            if cell == teacher and others:
-                pairs = {"reference": (others["reference"], ours), "coco": (others["coco-other"], real)}
-                records.insert(0, self._record(cell, FLOOR, sets["reference"], pairs))
+            records.append(self._record(cell, cell.role.name, columns, compared.of(columns)))
+            if cell == self.cells[0] and reference:
+                records.insert(0, self._record(cell, FLOOR, reference, compared.floor(columns)))
         return records
 
     def _measured(self, cell: Cell) -> dict[str, Tensor]:
@@ -253,23 +228,17 @@ class Evaluation(StageWork[EvaluateJob]):
             found["straightness"] = self._tensor(straightness_id(cell.role), "straightness")
         return found
 
-    def _record(
-        self,
-        cell: Cell,
-        name: str,
-        columns: Mapping[str, Tensor],
-        compared: Mapping[str, tuple[Pictures, Pictures]],
-    ) -> Measured:
+    def _record(self, cell: Cell, name: str, columns: Mapping[str, Tensor], compared: Pairs) -> Measured:
         told = {"model": name, "steps": cell.steps, "guidance": cell.guidance, "solver": cell.solver}
         counted = {"num_images": self.config.num_images, **numbers(Reduced(columns, compared))}
         return Measured.model_validate({**told, **counted})
 
     def _commit_results(self, records: list[Measured]) -> None:
         """The tables (volatile: they hold timings) and what the report draws."""
-        folder = self.out.workdir
+        folder, counts = self.out.workdir, Counts(len(self.captions), self.real.pictures)
         metrics = Metrics(
             schema_version=2,
-            protocol=protocol(self.config, self.inputs, self.annotations, len(self.captions), self.first, self.resize),
+            protocol=protocol(self.config, self.inputs, self.annotations, counts, self.first, self.resize),
             records=tuple(records),
         )
         (folder / "metrics.json").write_text(metrics.model_dump_json(indent=2) + "\n")
@@ -294,20 +263,3 @@ def parquet_schema() -> pa.Schema:
 def _without(names: Collection[str], path: Path) -> dict[str, Tensor]:
     with safe_open(path, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys() if name not in names}
-
-
-def _judges(config: EvaluateJob, inputs: Mapping[str, Source], miniature: bool) -> Judges:
-    mini = inputs["judge"].folder("clip") if "judge" in inputs else None
-    architecture = str(mini) if config.clip.architecture == "mini" else config.clip.architecture
-    try:
-        clip = load_clip(architecture, config.clip.weights, config.clip.tag)
-        features = _features(config, mini, clip)
-    except (FileNotFoundError, ValueError) as error:
-        raise UserError(f"evaluate: {error}") from error
-    return Judges(features, clip, config.clip.prompt_prefix, load_reader(mini) if mini and miniature else None)
-
-
-def _features(config: EvaluateJob, mini: Path | None, clip: Clip) -> Features | None:
-    if config.features == "inception":
-        return Inception(Path(config.inception_weights or ""), config.inception_resize)
-    return None if config.clip.architecture == "mini" else load_clip(str(mini), None).image_features

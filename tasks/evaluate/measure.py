@@ -1,13 +1,13 @@
 """Measuring a shard of one cell of the evaluation's table: one model at one number of solver steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from models.losses import squared
-from tasks.evaluate.statistics import STATISTICS, Judges, Seen
+from tasks.evaluate.statistics import STATISTICS, Seen
 from tasks.order import derive_seed
 
 CONTACT_PICTURES = 16
@@ -24,15 +24,13 @@ class Sampled:
     latent_batches: list[Tensor] = field(default_factory=list)
     first: list[Tensor] = field(default_factory=list)
 
-    def add(self, judges: Judges, pictures: Tensor, latent: Tensor, prompts: Sequence[str]) -> None:
+    def add(self, seen: Seen, latent: Tensor) -> None:
         """Take a batch in, as the judges see it."""
-        features, image = judges.look(pictures)
-        seen = Seen(judges, pictures, prompts, features, image)
         for name, statistic in STATISTICS.items():
             if (values := statistic(seen)) is not None:
                 self.statistics.setdefault(name, []).append(values)
         self.latent_batches.append(latent.half())
-        self.first += list(pictures[: max(0, CONTACT_PICTURES - len(self.first))])
+        self.first += list(seen.pictures[: max(0, CONTACT_PICTURES - len(self.first))])
 
     @property
     def latents(self) -> Tensor:

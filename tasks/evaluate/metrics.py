@@ -11,13 +11,16 @@ class Metric:
     """A number that every model has at every number of steps, or that is null where it does not apply.
 
     `reduced` says how it comes from what is kept of a cell: the `mean` or the `median` of the statistic `of`, a `ratio`
-    of the sums of its two columns, or the `frechet` distance to the pictures `of`.
+    of the sums of its two columns, or how the two sets of pictures of the comparison `of` differ: the `frechet` or
+    `kernel` distance, the `discrepancy`, `precision` or `recall`.
     """
 
     key: str
     meaning: str
     heading: str
-    reduced: Literal["mean", "median", "ratio", "frechet"]
+    reduced: Literal[
+        "mean", "median", "ratio", "frechet", "kernel", "discrepancy", "precision", "recall"
+    ]  # fmt: skip
     of: str
     label: str = ""  # of its column in the terminal; none: it is not shown there
     unit: Literal["", "%", "s"] = ""
@@ -38,6 +41,15 @@ METRICS = (
            label="Frechet", has_floor=True, title="Fréchet distance to the teacher", is_log=True),
     Metric("frechet_distance_coco", "to the real pictures", "Fréchet distance, real", "frechet", "coco",
            has_floor=True, title="Fréchet distance to real pictures", is_log=True),
+    Metric("kid", "kernel Inception distance to the real pictures", "KID, real", "kernel", "kid"),
+    Metric("precision", "fraction of the pictures in a real one's neighbourhood", "precision", "precision",
+           "precision_recall", unit="%", better="higher"),
+    Metric("recall", "fraction of the real pictures in a neighbourhood of one of these", "recall", "recall",
+           "precision_recall", unit="%", better="higher"),
+    Metric("frechet_distance_dinov2", "to the real pictures, of DINOv2's class tokens (FD-DINOv2)", "FD-DINOv2, real",
+           "frechet", "dinov2"),
+    Metric("cmmd", "CLIP maximum mean discrepancy to the real pictures, times 1,000", "CMMD, real", "discrepancy",
+           "cmmd"),
     Metric("clip_score", "mean cosine of picture and caption", "CLIP score", "mean", "clip_scores",
            label="CLIP", better="higher", title="CLIP score"),
     Metric("attribute_accuracy", "fraction of the stated attributes that the picture shows", "attributes", "ratio",

@@ -1,35 +1,47 @@
 """The evaluation protocol: what stands beside every number, which says nothing without it (method, section 5)."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from pydantic import JsonValue
 
-from infra.artifact import Source
+from infra.artifact import Folder, Source
 from infra.artifact.fingerprint import sha256_file
+from models.judges.kid import SUBSET_SIZE, SUBSETS
 from models.pipelines.text_to_image import TextToImage
 from models.resizing import Resize
 from tasks.evaluate.bootstrap import FEW_REPLICATES, REPLICATES, TWO_SIDED_95, WIDE
 from tasks.evaluate.cells import LATENCY_ROUNDS
 from tasks.evaluate.independence import trained_with
 from tasks.evaluate.speed import RATE_ROUNDS
-from tasks.sections import EvaluateJob
+from tasks.sections import NEIGHBOURS, Clip, EvaluateJob
+
+
+class Counts(NamedTuple):
+    """Pictures that have a caption, and real pictures that the judges looked at."""
+
+    captions: int
+    real: int
 
 
 def protocol(
     config: EvaluateJob,
     inputs: Mapping[str, Source],
     annotations: Path,
-    captions: int,
+    counts: Counts,
     teacher: TextToImage,
     resize: Resize,
 ) -> dict[str, JsonValue]:
-    """What stands beside every number (method, section 5); ``captions`` are the pictures that have one."""
-    count, has_reference = config.num_images, config.reference != "none"
+    """What stands beside every number (method, section 5)."""
+    captions, count, has_reference = counts.captions, config.num_images, config.reference != "none"
     own, others = f"captions 1 to {count} of {captions}", f"captions {count + 1} to {2 * count} of {captions}"
+    real, rest = f"own pictures of {own}", "reference_coco"
+    if config.real == "split":
+        real, rest = f"all {counts.real} pictures of {annotations.name}", "all other pictures of reference_coco"
     return {
         "captions": {
             "file": annotations.name,
@@ -41,9 +53,8 @@ def protocol(
         "evaluated": own,
         "seeds": f"per image: sha256 of '{config.seed}/evaluate/<index>', numpy's Philox",
         "reference": f"teacher, {config.teacher_steps} steps, {others}, other seeds" if has_reference else None,
-        "reference_coco": f"own pictures of {own}; upright, transparency on white, centre crop on the long edge; "
-        f"{resize}",
-        "floor": f"teacher: {own} against the reference; real: own pictures of {others} against reference_coco"
+        "reference_coco": f"{real}; upright, transparency on white, centre crop on the long edge; {resize}",
+        "floor": f"teacher: {own} against the reference; real: own pictures of {others} against {rest}"
         if has_reference
         else None,
         "intervals": f"95 %: {TWO_SIDED_95} standard deviations of {REPLICATES} bootstrap replicates over pictures "
@@ -58,24 +69,38 @@ def protocol(
         "safety_checker": "off",
         "size": resize.size,
         "generated": f"{teacher.pixels_per_side} px; {resize}",
+        "real": {"set": config.real, "digest": inputs["real"].digest},
         "features": config.features,
         "features_resize": config.inception_resize if config.features == "inception" else "PIL, the network's own",
         "features_digest": _digest(inputs, config.features == "mini", config.inception_weights),
-        "clip": {
-            "architecture": config.clip.architecture,
-            "tag": config.clip.tag,
-            "prompt_prefix": config.clip.prompt_prefix,
-            "scale": "cosine x 1",
-            "digest": _digest(inputs, config.clip.architecture == "mini", config.clip.weights),
-        },
+        "clip": {**_clip(inputs, config.clip), "prompt_prefix": config.clip.prompt_prefix, "scale": "cosine x 1"},
+        "extras": dict(_extras(inputs, config)),
         "trained_with": {role: dict(losses) for role, losses in trained_with(inputs).items()},
         "versions": {name: version(name) for name in ("torch", "diffusers", "open_clip_torch", "torch-fidelity")},
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {_accelerator()}",
     }
 
 
+def _clip(inputs: Mapping[str, Source], told: Clip) -> dict[str, JsonValue]:
+    digest = _digest(inputs, told.architecture == "mini", told.weights)
+    return {"architecture": told.architecture, "tag": told.tag, "digest": digest}
+
+
+def _extras(inputs: Mapping[str, Source], config: EvaluateJob) -> Iterator[tuple[str, JsonValue]]:
+    """How each of the further distances is made."""
+    if "kid" in config.extras:
+        yield "kid", f"the same features, {SUBSETS} subsets of {min(SUBSET_SIZE, config.num_images)}, no interval"
+    if "precision_recall" in config.extras:
+        yield "precision_recall", f"the same features, {NEIGHBOURS} neighbours; intervals take the balls as given"
+    if "dinov2" in config.extras:
+        digest = Folder.open(config.dinov2_weights or "").digest
+        yield "dinov2", {"digest": digest, "size": "224 px, PIL bicubic, antialiased"}
+    if "cmmd" in config.extras and config.cmmd_clip:
+        yield "cmmd", {**_clip(inputs, config.cmmd_clip), "scale": "x 1000, no interval"}
+
+
 def _digest(inputs: Mapping[str, Source], mini: bool, weights: str | None) -> str:
-    return inputs["judge"].digest if mini else sha256_file(Path(weights or ""))
+    return inputs["judge"].digest if mini else sha256_file(Path(weights or "").expanduser())
 
 
 def _accelerator() -> str:

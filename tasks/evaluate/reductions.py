@@ -8,8 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from models.judges.cmmd import Embedded, discrepancy
 from models.judges.frechet import Gaussian
+from models.judges.kid import SUBSET_SIZE, kernel_distances
 from models.judges.pixels import accelerator
+from models.judges.precision_recall import NEIGHBOURS, covered, radii
 from tasks.evaluate.bootstrap import FEW_REPLICATES, REPLICATES, WIDE, half_width, resamples
 from tasks.evaluate.metrics import METRICS, Metric
 
@@ -41,6 +44,16 @@ class Pictures:
         """All of them, for what every cell is compared with."""
         return [self.replicate(number) for number in range(self.count)]
 
+    @functools.cached_property
+    def radii(self) -> Tensor:
+        """How far each picture's neighbourhood reaches, [N]."""
+        return radii(self.features.float())
+
+    @functools.cached_property
+    def embedded(self) -> Embedded:
+        """As CMMD takes them."""
+        return Embedded(self.features)
+
     @property
     def count(self) -> int:
         """How many replicates features of so many dimensions have."""
@@ -54,8 +67,8 @@ class Pictures:
 class Reduced:
     """What the numbers of a cell are reduced from.
 
-    ``columns`` are its statistics by name, over all pictures [N, ...]; ``compared`` has the two sets of pictures of a
-    Frechet distance, by the name of the second.
+    ``columns`` are its statistics by name, over all pictures [N, ...]; ``compared`` has the two sets of pictures of
+    each comparison by its name, the cell's own first.
     """
 
     columns: Mapping[str, Tensor]
@@ -76,16 +89,18 @@ def _of_column(reduce: Callable[[Tensor, Tensor], float]) -> Callable[[Reduced, 
 
     def number(reduced: Reduced, metric: Metric) -> Number | None:
         values = reduced.columns.get(metric.of)
-        if values is None or not len(values):
-            return None
-        values = values.double()
-        value = reduce(values, torch.ones(len(values), dtype=torch.float64))
-        if value != value:  # nothing to divide by: it does not apply
-            return None
-        again = [reduce(values, times) for times in resamples(len(values))] if len(values) > 1 else []
-        return Number(value, half_width(again) if again and all(one == one for one in again) else None)
+        return None if values is None or not len(values) else _number(reduce, values.double())
 
     return number
+
+
+def _number(reduce: Callable[[Tensor, Tensor], float], values: Tensor) -> Number | None:
+    """A function of values [N, ...] and of how often each counts [N]; None where it does not apply."""
+    value = reduce(values, torch.ones(len(values), dtype=torch.float64))
+    if value != value:  # nothing to divide by: it does not apply
+        return None
+    again = [reduce(values, times) for times in resamples(len(values))] if len(values) > 1 else []
+    return Number(value, half_width(again) if again and all(one == one for one in again) else None)
 
 
 def _mean(values: Tensor, times: Tensor) -> float:
@@ -105,18 +120,46 @@ def _median(values: Tensor, times: Tensor) -> float:
     return float(values[order[[lower, upper]]].mean())
 
 
-def _frechet(reduced: Reduced, metric: Metric) -> Number | None:
-    if metric.of not in reduced.compared:
-        return None
-    ours, theirs = reduced.compared[metric.of]
+def _of_pair(reduce: Callable[[Pictures, Pictures], Number | None]) -> Callable[[Reduced, Metric], Number | None]:
+    """The reduction of two sets of pictures, where they are compared."""
+    return lambda reduced, metric: reduce(*reduced.compared[metric.of]) if metric.of in reduced.compared else None
+
+
+def _frechet(ours: Pictures, theirs: Pictures) -> Number:
     value = ours.gaussian.frechet_distance(theirs.gaussian)
     again = [ours.replicate(number).frechet_distance(theirs.replicates[number]) for number in range(ours.count)]
     return Number(value, half_width(again))
+
+
+def _kernel(ours: Pictures, theirs: Pictures) -> Number:
+    """Without an interval: the spread of its subsets is not that of their mean."""
+    size = min(SUBSET_SIZE, len(ours.features), len(theirs.features))
+    return Number(float(kernel_distances(ours.features, theirs.features, subset_size=size).mean()), None)
+
+
+def _discrepancy(ours: Pictures, theirs: Pictures) -> Number:
+    """Without an interval: a picture drawn twice is nearer to itself than any two are."""
+    return Number(discrepancy(ours.embedded, theirs.embedded), None)
+
+
+def _precision(ours: Pictures, theirs: Pictures) -> Number | None:
+    """The share of ours that lies in a neighbourhood of theirs; the interval takes those as given."""
+    if min(len(ours.features), len(theirs.features)) <= NEIGHBOURS:  # of a rehearsal
+        return None
+    return _number(_mean, covered(ours.features.float(), theirs.features.float(), theirs.radii).double().cpu())
+
+
+def _recall(ours: Pictures, theirs: Pictures) -> Number | None:
+    return _precision(theirs, ours)
 
 
 _REDUCTIONS: dict[str, Callable[[Reduced, Metric], Number | None]] = {
     "mean": _of_column(_mean),
     "median": _of_column(_median),
     "ratio": _of_column(_ratio),
-    "frechet": _frechet,
+    "frechet": _of_pair(_frechet),
+    "kernel": _of_pair(_kernel),
+    "discrepancy": _of_pair(_discrepancy),
+    "precision": _of_pair(_precision),
+    "recall": _of_pair(_recall),
 }

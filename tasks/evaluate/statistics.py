@@ -1,6 +1,8 @@
 """What is kept of each picture: a statistic is a function of what the judges saw, its tensor goes into the shard."""
 
-from collections.abc import Callable, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -14,43 +16,52 @@ from models.mini.reader import AttributeReader, attribute_hits, read_attributes
 class Judges:
     """The frozen networks that look at pictures; ``reader`` knows the miniature world, None beside other captions.
 
-    ``features`` is what the Frechet distance sees, None for the CLIP's own image features.
+    ``features`` are kept of each picture, by the name they are kept under: what a distance between sets takes.
     """
 
-    features: Features | None
     clip: Clip
     prompt_prefix: str
+    features: Mapping[str, Features]
     reader: AttributeReader | None
 
-    def look(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """The Frechet distance's features and the CLIP's image features of uint8 pictures, [B, D] each."""
-        image = self.clip.image_features(pictures)
-        return (self.features(pictures) if self.features else image), image
+    def look(self, pictures: Tensor, *names: str) -> dict[str, Tensor]:
+        """What networks make of uint8 pictures, float32 [B, D] by name, the CLIP's as "image"; each looks once."""
+        networks = {**self.features, "image": self.clip.image_features}
+        seen = {network: network(pictures) for network in {networks[name] for name in names}}
+        return {name: seen[networks[name]] for name in names}
+
+    def read(self, prompts: Sequence[str]) -> Tensor:
+        """The CLIP's features of prompts with their prefix, float32 [B, E]."""
+        return self.clip.text_features([self.prompt_prefix + prompt for prompt in prompts])
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A batch of uint8 pictures [B, 3, H, W] with their prompts and what the judges make of them.
+    """A batch of uint8 pictures [B, 3, H, W] with their prompts, and what the judges make of both.
 
-    ``features`` [B, D] are what a Frechet distance is taken of, ``image`` [B, E] the CLIP's image features.
+    ``features`` [B, D] are by their names, among them "image", the CLIP's; ``texts`` [B, E] are the prompts'.
     """
 
     judges: Judges
     pictures: Tensor
     prompts: Sequence[str]
-    features: Tensor
-    image: Tensor
+    texts: Tensor
+    features: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, judges: Judges, pictures: Tensor, prompts: Sequence[str], texts: Tensor) -> Seen:
+        """What all judges make of them."""
+        return cls(judges, pictures, prompts, texts, judges.look(pictures, *judges.features, "image"))
 
 
-def features(seen: Seen) -> Tensor:
-    """What a Frechet distance is taken of, float32 [B, D]."""
-    return seen.features.float().cpu()
+def kept(name: str) -> Callable[[Seen], Tensor | None]:
+    """The features of a name, float32 [B, D]; None where nobody asks for them."""
+    return lambda seen: seen.features.get(name)
 
 
 def clip_scores(seen: Seen) -> Tensor:
     """Cosine of each picture and its prompt, float64 [B]."""
-    texts = [seen.judges.prompt_prefix + prompt for prompt in seen.prompts]
-    return cosine(seen.image, seen.judges.clip.text_features(texts)).double().cpu()
+    return cosine(seen.features["image"], seen.texts).double()
 
 
 def hits(seen: Seen) -> Tensor | None:
@@ -61,7 +72,9 @@ def hits(seen: Seen) -> Tensor | None:
 
 
 STATISTICS: dict[str, Callable[[Seen], Tensor | None]] = {
-    "features": features,
+    "features": kept("features"),
+    "dinov2": kept("dinov2"),
+    "cmmd": kept("cmmd"),
     "clip_scores": clip_scores,
     "hits": hits,
 }

@@ -114,7 +114,7 @@ class WriteReport(StageWork[ReportJob]):
             straightness=self._straightness(),
             trajectories=self._trajectories(),
             columns=CELL_COLUMNS,
-            metrics=METRICS,
+            metrics=[one for one in METRICS if any(record.number(one.key) is not None for record in records)],
             records=records,
             prompts=self._prompts(),
             protocol=_flat(self.metrics.protocol),

@@ -55,7 +55,7 @@ def test_the_stage_is_planned_done_and_deployable(told: dict[str, Any]) -> None:
 def test_the_family_goes_through_every_stage_and_back_to_stock_diffusers(told: dict[str, Any]) -> None:
     assert told["family"]["classes"] == ["AuraFlow"] * 3
     assert told["family"]["stages"] == ["world", "prompts", "vocabulary", "pairs-1", "reflow-1", "pairs-student",
-                                        "distill", "evaluate", "report"]  # fmt: skip
+                                        "distill", "real", "evaluate", "report"]  # fmt: skip
     assert told["family"]["gaps"] == pytest.approx([0, 0], abs=1e-4), "in units of the pictures' own scale"
 
 

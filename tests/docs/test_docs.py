@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,8 +32,8 @@ from infra.store import open_store
 from models.pipelines.text_to_image import TextToImage
 from models.resizing import Resize
 from tasks.evaluate.measured import Measured
-from tasks.evaluate.protocol import protocol
-from tasks.sections import Coco, EvaluateJob
+from tasks.evaluate.protocol import Counts, protocol
+from tasks.sections import Clip, EvaluateJob, Extra
 from tasks.stages import STAGES
 from tests.docs.reference import DOCS, filled
 from tests.infra.small_pairs import commit, shards
@@ -92,7 +92,9 @@ def test_every_protocol_field_is_told(tmp_path: Path) -> None:
     captions = tmp_path / "captions.json"
     captions.write_text("{}")
     teacher = cast(TextToImage, SimpleNamespace(dtype="float32", decoder="AutoencoderKL", pixels_per_side=32))
-    found = protocol(EvaluateJob(coco=Coco()), {"judge": Folder.open(captions)}, captions, 1, teacher, Resize(32))
+    folder, extras = Folder.open(captions), get_args(Extra)
+    job = EvaluateJob(extras=extras, dinov2_weights=str(tmp_path), cmmd_clip=Clip())
+    found = protocol(job, dict.fromkeys(("judge", "real"), folder), captions, Counts(1, 1), teacher, Resize(32))
     told = {*re.findall(r"`([\w.]+)`", (DOCS / "metrics.md").read_text(encoding="utf-8"))}
     assert {*_dotted(found)} <= told | {"versions"}
 
@@ -198,11 +200,12 @@ def test_the_small_run_of_sd15_has_fields_that_exist() -> None:
 
 
 def test_the_protocols_are_recipes() -> None:
-    small, large = (
-        parse_recipe({"name": "x", "world": None, **yaml.safe_load(text)}, "docs")
-        for text in blocks("evaluation.md", "yaml")
-    )
+    *protocols, more = (yaml.safe_load(text) for text in blocks("evaluation.md", "yaml"))
+    small, large = (parse_recipe({"name": "x", "world": None, **told}, "docs") for told in protocols)
     assert isinstance(small, Recipe) and isinstance(large, Recipe)
+    every = parse_recipe({"name": "x", **more}, "docs")
+    assert isinstance(every, Recipe) and every.evaluate.extras == get_args(Extra)
+    assert (small.evaluate.real, large.evaluate.real) == ("captions", "split")
     assert (small.evaluate.num_images, small.evaluate.pictures.size) == (5_000, 512)
     assert (large.evaluate.num_images, large.evaluate.pictures.size) == (30_000, 256)
     assert large.coco.annotations == "annotations/captions_val2014.json"

@@ -14,6 +14,7 @@ from models.known_weights import (
     cached_trunk,
     check_clip,
     check_clip_name,
+    check_dinov2,
     check_inception,
     check_trunk,
     clip_architectures,
@@ -121,3 +122,18 @@ def test_the_names_are_open_clips() -> None:
     check_clip_name("ViT-g-14")
     with pytest.raises(ValueError, match=r"found 'ViT-g14', expected one of open_clip's \d+ names\. Did you mean"):
         check_clip_name("ViT-g14")
+
+
+def test_a_dinov2_is_known_by_its_configuration(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    with pytest.raises(FileNotFoundError, match=r"no file .*config\.json; expected a folder"):
+        check_dinov2(tmp_path)
+    for text in ("{", "[]"):
+        config.write_text(text)
+        with pytest.raises(ValueError, match=r"config\.json is no configuration"):
+            check_dinov2(tmp_path)
+    config.write_text('{"model_type": "clip"}')
+    with pytest.raises(ValueError, match="model_type 'clip'; expected 'dinov2'"):
+        check_dinov2(tmp_path)
+    config.write_text('{"model_type": "dinov2"}')
+    check_dinov2(tmp_path)

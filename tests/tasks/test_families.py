@@ -25,7 +25,7 @@ from models.pipelines.text_to_image import TextToImage
 from tasks.data.generate import generate
 from tasks.order import derive_seed, sample_noise
 from tasks.progress import silent
-from tasks.sections import Distill, DistillPhase, EvaluateJob, ReflowJob, ReflowPhase, Section
+from tasks.sections import Distill, DistillPhase, EvaluateJob, RealJob, ReflowJob, ReflowPhase, Section
 from tasks.stage import run_stage
 from tasks.stages import STAGES
 from tests.models.pipelines import repositories, tiny
@@ -101,7 +101,9 @@ def made(
     student = do("distill", DISTILL, {"teacher": reflow, "pairs": again, "clip": clip})
     told = EVALUATE.model_copy(update={"teacher_solver": family.solver})
     models = {"teacher": teacher, "rectified": reflow, "student": student}
-    measured = do("evaluate", told, {"coco": coco, "judge": judge, **models})
+    looked_at: dict[str, Source] = {"coco": coco, "judge": judge}
+    real = do("real", RealJob.of(told, told.coco), {**looked_at, "teacher": teacher})
+    measured = do("evaluate", told, {**looked_at, "real": real, **models})
     return Made(family, teacher, pairs, reflow, again, student, measured)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tasks.preflight import Foreseen, absent_files, faults, model_faults, picture_files
-from tasks.sections import Clip, Direct, Distill, EvaluateJob, PairsJob, Perceptual, PromptsJob, Reflow, World
+from tasks.sections import Clip, Direct, Distill, EvaluateJob, PairsJob, Perceptual, PromptsJob, RealJob, Reflow, World
 from tests import ROOT
 from tests.models import untrained
 
@@ -84,19 +84,29 @@ def test_the_trunk_comes_from_torchvisions_cache_or_is_asked_for(
 def test_judges_of_another_name_or_network(tmp_path: Path) -> None:
     other = tmp_path / "other.pth"
     torch.save({"a": torch.zeros(2)}, other)
-    config = EvaluateJob(
+    config = RealJob(
         features="inception", inception_weights=str(other), clip=Clip(architecture="ViT-g14", weights=str(other))
     )
     inception, clip = told(config, coco=Foreseen())
     assert inception.startswith(f"here.inception_weights: {other}: holds 1 tensors, no Conv2d_1a_3x3.conv.weight;")
     assert clip.startswith("here.clip.architecture: found 'ViT-g14', expected one of open_clip's")
-    config = EvaluateJob(clip=Clip(architecture="ViT-B-32", weights=str(other)))
+    config = RealJob(clip=Clip(architecture="ViT-B-32", weights=str(other)))
     (only,) = told(config, coco=Foreseen())
     assert only.startswith(f"here.clip.weights: {other}: a picture tower: found False")
+    more = RealJob(
+        extras=("cmmd", "dinov2"),
+        cmmd_clip=Clip(architecture="ViT-B-32", weights=str(other)),
+        dinov2_weights=str(tmp_path),
+    )
+    dinov2, cmmd = told(more, coco=Foreseen())
+    assert dinov2.startswith("here.dinov2_weights: dinov2 weights: no file ")
+    assert cmmd.startswith(f"here.cmmd_clip.weights: {other}: a picture tower: found False")
+    absent = more.model_copy(update={"dinov2_weights": "/nowhere/dinov2"})
+    assert [*absent_files(absent, "evaluate")][0].startswith("evaluate.dinov2_weights: /nowhere/dinov2: no such file")
 
 
 def test_pictures_and_captions_are_counted(tmp_path: Path) -> None:
-    config = EvaluateJob(num_images=4)
+    config = RealJob(num_images=4)
     assert told(config, coco=Foreseen(config=World(val_images=8))) == []
     (only,) = told(config, coco=Foreseen(config=World(val_images=7)))
     assert only == (
@@ -106,9 +116,10 @@ def test_pictures_and_captions_are_counted(tmp_path: Path) -> None:
     )
     coco = captions(tmp_path, 7)
     assert told(config, coco=Foreseen(folder=coco)) == [only]
-    assert picture_files(config, coco) == (coco / "val2017", [f"{number}.png" for number in range(7)]), (
-        "the reference's too"
-    )
+    assert picture_files(config, coco) == (coco / "val2017", [f"{number}.png" for number in range(7)])
+    without = config.model_copy(update={"reference": "none"})
+    assert picture_files(without, coco)[1] == [f"{number}.png" for number in range(4)]
+    assert len(picture_files(without.model_copy(update={"real": "split"}), coco)[1]) == 7
     (coco / config.coco.annotations).write_text("{")
     (only,) = told(config, coco=Foreseen(folder=coco))
     assert only.startswith("coco.annotations: ") and "broken JSON" in only

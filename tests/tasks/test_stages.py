@@ -20,6 +20,7 @@ from tasks.sections import (
     EvaluateJob,
     PairsJob,
     PromptsJob,
+    RealJob,
     ReflowJob,
     ReflowPhase,
     ReportJob,
@@ -117,7 +118,7 @@ def test_samples_are_counted_step_by_step_through_the_phases() -> None:
 def test_an_evaluation_is_a_group_per_shard_of_everything_and_one_per_straightness() -> None:
     job = EvaluateJob(num_images=5, shard_size=3, steps=(1, 2), teacher_steps=2, straightness_images=7)
     found = extent("evaluate", job, MODELS)
-    names = ["coco", "reference", "coco-other", "teacher-2", "teacher-1", "2-rf-2", "2-rf-1", "student-1", "direct-1"]
+    names = ["reference", "teacher-2", "teacher-1", "2-rf-2", "2-rf-1", "student-1", "direct-1"]
     assert found.groups == (
         tuple(Unit(f"{name}.00000", 3) for name in names),
         tuple(Unit(f"{name}.00001", 2) for name in names),
@@ -125,9 +126,18 @@ def test_an_evaluation_is_a_group_per_shard_of_everything_and_one_per_straightne
         (Unit("straightness-2-rf", 7),),
         (Unit("speed", LATENCY_ROUNDS),),
     )
-    assert found.merged == ("results",) and found.piece == "images"
-    assert found.pieces == 5 * len(names) + 14 + LATENCY_ROUNDS
+    pieces = 5 * len(names) + 14 + LATENCY_ROUNDS
+    assert found.merged == ("results",) and found.pieces == pieces and found.piece == "images"
     assert found.cost == 5 * (2 + 1 + 2 + 1 + 1 + 1)
+
+
+def test_real_pictures_are_counted_unless_they_are_a_whole_split() -> None:
+    job = RealJob(num_images=5, shard_size=4)
+    found = extent("real", job)
+    assert found.groups == ((Unit("real.00000", 3),), (Unit("real.00001", 3),), (Unit("real.00002", 4),))
+    assert (found.pieces, found.piece, found.ids) == (10, "images", ["real.00000", "real.00001", "real.00002"])
+    split = extent("real", job.model_copy(update={"real": "split", "reference": "none"}))
+    assert split.groups == ((Unit("real.00000"),), (Unit("real.00001"),)) and split.piece == "shards"
 
 
 def test_what_has_one_unit_is_counted_by_its_pieces() -> None:

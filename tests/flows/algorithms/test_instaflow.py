@@ -26,8 +26,8 @@ def _nodes(**sections: object) -> Mapping[str, Node]:
 def test_the_chain_of_the_paper() -> None:
     nodes = _nodes()
     assert [*nodes] == [
-        "world", "prompts", "pairs-1", "reflow-1", "pairs-student", "distill", "pairs-direct", "direct", "evaluate",
-        "report",
+        "world", "prompts", "pairs-1", "reflow-1", "pairs-student", "distill", "pairs-direct", "direct",
+        "real", "evaluate", "report",
     ]  # fmt: skip
     assert nodes["pairs-1"].inputs == {"teacher": TEACHER, "prompts": "prompts"}
     assert nodes["reflow-1"].inputs == {"teacher": TEACHER, "pairs": "pairs-1"}
@@ -38,8 +38,9 @@ def test_the_chain_of_the_paper() -> None:
     }  # fmt: skip
     assert nodes["evaluate"].inputs == {
         "coco": "world", "teacher": TEACHER, "rectified": "reflow-1", "student": "distill", "direct": "direct",
-        "judge": JUDGE,
+        "judge": JUDGE, "real": "real",
     }  # fmt: skip
+    assert nodes["real"].inputs == {"coco": "world", "judge": JUDGE, "teacher": TEACHER}
     assert nodes["report"].inputs == {
         "evaluate": "evaluate", "teacher": TEACHER, "prompts": "prompts", "pairs-1": "pairs-1", "reflow-1": "reflow-1",
         "pairs-student": "pairs-student", "distill": "distill", "pairs-direct": "pairs-direct", "direct": "direct",
@@ -88,8 +89,14 @@ def test_a_reflow_that_compares_pictures_is_given_the_small_clip() -> None:
 
 def test_no_small_clip_where_no_judge_is_one() -> None:
     others = {"features": "inception", "inception_weights": "i.pth", "clip": {"architecture": "x", "weights": "x.bin"}}
-    assert "judge" not in _nodes(evaluate=others)["evaluate"].inputs
+    for stage in ("evaluate", "real"):
+        assert "judge" not in _nodes(evaluate=others)[stage].inputs
     assert _nodes(evaluate={**others, "features": "mini"})["evaluate"].inputs["judge"] == JUDGE
+
+
+def test_the_real_pictures_know_of_a_teacher_only_where_it_tells_their_size() -> None:
+    nodes = _nodes(evaluate={"pictures": {"size": 24}})
+    assert nodes["real"].inputs == {"coco": "world", "judge": JUDGE} and nodes["evaluate"].inputs["real"] == "real"
 
 
 def test_evaluation_and_report_are_told_the_algorithms_roles_and_claims() -> None:

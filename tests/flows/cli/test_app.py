@@ -37,6 +37,7 @@ CHAIN = [
     "distill",
     "pairs-direct",
     "direct",
+    "real",
     "evaluate",
     "report",
 ]

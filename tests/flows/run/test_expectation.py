@@ -112,7 +112,7 @@ def test_a_training_whose_model_is_there_is_done_whatever_its_checkpoints_say(st
 def test_the_units_of_an_evaluation_are_those_it_does(disabled: bool, count: int) -> None:
     roles = {"teacher", "rectified", "student"} | (set() if disabled else {"direct"})
     job, stage = EvaluateJob(steps=(1, 4, 25), teacher_steps=8), STAGES["evaluate"]
-    others = ["coco", "reference", "coco-other", "straightness-teacher", "straightness-2-rf", "speed"]
+    others = ["reference", "straightness-teacher", "straightness-2-rf", "speed"]
     assert len(cells(job, roles)) == count and stage.extent(job, roles).total == count + len(others)
     job = job.model_copy(update={"num_images": 1000, "shard_size": 300})
-    assert stage.extent(job, roles).total == 4 * (count + 3) + 3
+    assert stage.extent(job, roles).total == 4 * (count + 1) + 3

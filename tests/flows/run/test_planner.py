@@ -39,9 +39,41 @@ def test_a_plan_names_the_field_and_both_values(kitchen: Kitchen) -> None:
     kitchen.run()
     lines = kitchen.plan("student_pairs.steps=10", "performance.sample_batch_size=7")
     cached = {name for name, line in lines.items() if line.state == "cached"}
-    assert cached == {"world", "prompts", "pairs-1", "reflow-1", "pairs-direct", "direct"}
+    assert cached == {"world", "prompts", "real", "pairs-1", "reflow-1", "pairs-direct", "direct"}
     assert lines["pairs-student"].reason == "steps: 25 -> 10"
     assert lines["distill"].reason == "waits for pairs-student"
+
+
+SIZED = parse_recipe({"name": "test", "evaluate": {"pictures": {"size": 32}}}, "test")
+
+
+@pytest.mark.parametrize(
+    "change", ["reflow.ema_decay=0.5", "pairs.guidance=3.0", "evaluate.steps=[1]", "evaluate.extras=[kid]", "teacher"]
+)
+def test_other_models_and_other_numbers_of_them_find_the_real_pictures_seen(
+    change: str, kitchen: Kitchen, tmp_path: Path
+) -> None:
+    kitchen.run(SIZED)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "weights.txt").write_text("another teacher")
+    lines = kitchen.plan(f"teacher.path={tmp_path / 'other'}" if change == "teacher" else change, recipe=SIZED)
+    assert (lines["real"].state, lines["evaluate"].state) == ("cached", "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("evaluate.clip.prompt_prefix=a", "clip.prompt_prefix:  -> a"),
+        ("evaluate.num_images=7", "num_images: 1000 -> 7"),
+        ("evaluate.real=split", "real: nothing -> split"),
+        ("evaluate.pictures.size=16", "pictures.size: 32 -> 16"),
+    ],
+)
+def test_other_judges_look_again(change: str, reason: str, kitchen: Kitchen) -> None:
+    kitchen.run(SIZED)
+    lines = kitchen.plan(change, recipe=SIZED)
+    assert (lines["real"].state, lines["real"].reason) == ("run", reason)
+    assert "waits for real" in lines["evaluate"].reason
 
 
 def test_lists_of_sections_are_compared_item_by_item(kitchen: Kitchen) -> None:

@@ -70,7 +70,7 @@ def test_the_default_chain_is_rehearsed_in_words_and_leaves_nothing(
     store = open_store(tmp_path / "store")
     rehearse(chain(), store, EVERYTHING)
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("rehearsal ") and last.endswith("two samples through 10 stages")
+    assert last.startswith("rehearsal ") and last.endswith("two samples through 11 stages")
     assert store.list() == [] and not list(tmp_path.glob("instaflow-rehearsal-*"))
 
 
@@ -98,7 +98,7 @@ def test_a_teacher_without_numbers_is_told_before_the_first_pair(broken: Path, t
     [
         (Choice(), 0),
         (Choice(force=("report",)), 0),
-        (Choice(force=("direct", "report")), 10),
+        (Choice(force=("direct", "report")), 11),
         (Choice(force=("pairs-1", "prompts"), until=("pairs-1",)), 3),
     ],
 )

@@ -26,7 +26,7 @@ def test_a_part_is_run_and_the_rest_later(kitchen: Kitchen) -> None:
     assert kitchen.run(only=("reflow",)) == ["reflow-1"]
     states = {stage.stage: stage.state for stage in list_runs(kitchen.store)[-1].stages}
     assert states == {"world": "cached", "prompts": "cached", "pairs-1": "cached", "reflow-1": "done"}
-    rest = ["pairs-student", "distill", "pairs-direct", "direct", "evaluate", "report"]
+    rest = ["pairs-student", "distill", "pairs-direct", "direct", "real", "evaluate", "report"]
     assert kitchen.run(start=("reflow",)) == rest
     assert kitchen.run() == []
     assert {line.state for line in kitchen.plan().values()} == {"cached"}

@@ -12,7 +12,7 @@ from infra.upkeep.runs import list_runs
 from tests.flows.kitchen import CHAIN, RECIPE, Kitchen
 
 ALL = [
-    "world", "prompts", "pairs-1", "reflow-1", "pairs-student", "distill", "pairs-direct", "direct", "evaluate",
+    "world", "prompts", "pairs-1", "reflow-1", "pairs-student", "distill", "pairs-direct", "direct", "real", "evaluate",
     "report",
 ]  # fmt: skip
 
@@ -46,7 +46,10 @@ def test_what_is_forced() -> None:
     ("choice", "message"),
     [
         (Choice(only=("reflwo",)), "--only reflwo: this recipe has no such stage.*Did you mean reflow"),
-        (Choice(start=("teacher",)), "--from teacher: this recipe has no such stage; expected world, prompts, pairs-1"),
+        (
+            Choice(start=("teacher",)),
+            "--from teacher: this recipe has no such stage; expected world, prompts, pairs-1",
+        ),
         (Choice(only=("pairs",), until=("world",)), "no stage is in all of them"),
         (Choice(only=("pairs",), force=("distill",)), "--force: distill is left out of this run"),
     ],

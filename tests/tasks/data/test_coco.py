@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from infra.artifact import Artifact
 from infra.errors import UserError
-from tasks.data.coco import Caption, read_all_captions, read_captions
+from tasks.data.coco import Caption, read_all_captions, read_captions, read_file_names
 from tasks.data.picture_batches import read_image
 
 
@@ -42,6 +42,14 @@ def test_one_caption_per_image_the_lowest_id_in_the_order_of_the_images(tmp_path
         Caption(4, "four.jpg", "of four"),
         Caption(9, "nine.jpg", "first of nine"),
     ]
+
+
+def test_the_pictures_of_a_split_are_told_without_captions_too(tmp_path: Path) -> None:
+    data = content()
+    data["images"].append({"id": 5, "file_name": "five.jpg"})
+    path = written(tmp_path, data)
+    assert read_file_names(path) == ["four.jpg", "five.jpg", "nine.jpg"]
+    assert [caption.file_name for caption in read_captions(path)] == ["four.jpg", "nine.jpg"]
 
 
 @given(st.permutations(range(3)), st.permutations(range(2)))

@@ -13,4 +13,5 @@ from tasks.evaluate.statistics import Judges
 @pytest.fixture(scope="session")
 def judges(clip: Folder) -> Judges:
     """An untrained CLIP and attribute reader."""
-    return Judges(None, load_clip(str(clip.path), None), "", load_reader(clip.path))
+    network = load_clip(str(clip.path), None)
+    return Judges(network, "", {"features": network.image_features}, load_reader(clip.path))

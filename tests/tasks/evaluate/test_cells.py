@@ -6,6 +6,7 @@ from tasks.evaluate.cells import (
     captions_needed,
     cells,
     present,
+    real_shards,
     sets_of_pictures,
     shard_id,
     shards,
@@ -57,7 +58,7 @@ def test_a_role_more_is_a_row_more() -> None:
 def test_a_reference_takes_as_many_captions_again() -> None:
     alone = JOB.model_copy(update={"reference": "none"})
     assert (captions_needed(JOB), captions_needed(alone)) == (20, 10)
-    assert sets_of_pictures(JOB) == ("coco", "reference", "coco-other") and sets_of_pictures(alone) == ("coco",)
+    assert sets_of_pictures(JOB) == ("reference",) and sets_of_pictures(alone) == ()
 
 
 def test_shards_cover_every_picture_once() -> None:
@@ -66,3 +67,11 @@ def test_shards_cover_every_picture_once() -> None:
         assert [picture for shard in found for picture in shard] == [*range(10)]
         assert all(len(shard) == size for shard in found[:-1])
     assert shard_id("2-rf-4", 3) == "2-rf-4.00003"
+
+
+def test_real_pictures_come_in_as_many_shards_as_captions_whatever_their_number() -> None:
+    job = JOB.model_copy(update={"shard_size": 8})
+    for count in (20, 23, 2):
+        found = real_shards(job, count)
+        assert len(found) == 3 and [one for shard in found for one in shard] == [*range(count)]
+    assert max(map(len, real_shards(job, 20))) <= 8

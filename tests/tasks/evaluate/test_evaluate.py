@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from infra.artifact import Artifact, Draft, Folder, Source
@@ -16,20 +17,24 @@ from infra.store import Store
 from infra.store.local import LocalStore
 from tasks.evaluate.measured import read_metrics
 from tasks.progress import Progress, silent
-from tasks.sections import Clip, EvaluateJob, Pictures
+from tasks.sections import Clip, EvaluateJob, Pictures, RealJob
 from tasks.stage import run_stage
 from tasks.stages import STAGES
+from tests.models.judges import networks
 from tests.tasks.conftest import PERF, Killed, killed_after
 
 JOB = EvaluateJob(num_images=4, steps=(1, 2), teacher_steps=2, teacher_guidance=2.0, straightness_images=3)
 NUMBERS = (
-    "frechet_distance", "frechet_distance_coco", "clip_score", "attribute_accuracy", "straightness",
-    "distance_to_own_teacher", "median_distance_to_own_teacher", "distance_to_teacher", "median_distance_to_teacher",
-    "seconds_per_image", "images_per_second",
+    "frechet_distance", "frechet_distance_coco", "kid", "precision", "recall", "frechet_distance_dinov2", "cmmd",
+    "clip_score", "attribute_accuracy", "straightness", "distance_to_own_teacher", "median_distance_to_own_teacher",
+    "distance_to_teacher", "median_distance_to_teacher", "seconds_per_image", "images_per_second",
 )  # fmt: skip
 CELL_FIELDS = ("model", "steps", "guidance", "solver", "num_images")
 FIELDS = (*CELL_FIELDS, *(field for name in NUMBERS for field in (name, f"{name}_interval")))
 """The stable schema of a record: dashboards read it."""
+
+EXTRAS = NUMBERS[2:7]
+"""Absent where nobody asks for them."""
 
 CELLS = [
     ("floor", 2, 2.0, "dpmsolver++"),
@@ -55,7 +60,11 @@ def evaluation(inputs: dict[str, Source], shared: Store) -> Artifact:
 
 
 def run(inputs: dict[str, Source], store: Store, job: EvaluateJob = JOB, progress: Progress = silent) -> Artifact:
-    return run_stage(STAGES["evaluate"], job, inputs, store, PERF, progress)
+    """An evaluation after the real pictures were looked at, as the algorithm does it."""
+    roles = ("coco", "judge", *(["teacher"] if job.pictures.size is None else []))
+    looked_at = {role: inputs[role] for role in roles if role in inputs}
+    real = run_stage(STAGES["real"], RealJob.of(job, job.coco), looked_at, store, PERF, silent)
+    return run_stage(STAGES["evaluate"], job, {**inputs, "real": real}, store, PERF, progress)
 
 
 def metrics(artifact: Artifact) -> dict[str, Any]:
@@ -76,7 +85,7 @@ def test_a_record_has_exactly_the_documented_fields(evaluation: Artifact) -> Non
     for record in metrics(evaluation)["records"]:
         assert tuple(record) == FIELDS
         absent = {name for name in NUMBERS if record[name] is None}
-        expected = set()
+        expected = {*EXTRAS}
         if (record["model"], record["steps"]) not in {("teacher", 2), ("2-rf", 2)}:
             expected |= {"straightness"}
         if record["model"] == "floor":
@@ -159,7 +168,7 @@ def test_captions_are_never_used_twice_and_too_few_are_refused(inputs: dict[str,
     )
     with pytest.raises(UserError, match=r"13 pictures need 13 captions, and .* Set num_images to 12 or less, or"):
         run(inputs, store, alone.model_copy(update={"num_images": 13}))
-    assert not [*store.list("evaluate")], "refused before anything was measured"
+    assert not [*store.list("evaluate"), *store.list("real")], "refused before anything was measured"
     found = run(inputs, store, alone)
     assert {model for model, _ in records(found)} == {"teacher", "2-rf", "student", "direct"}, "there is no floor"
     assert all(record["frechet_distance"] is None for record in records(found).values())
@@ -168,7 +177,7 @@ def test_captions_are_never_used_twice_and_too_few_are_refused(inputs: dict[str,
     assert protocol["evaluated"] == "captions 1 to 8 of 12"
 
 
-@pytest.mark.parametrize("told", [1, 5, 10])  # after the real pictures, within the cells, at the end
+@pytest.mark.parametrize("told", [1, 5, 10])  # after the reference, within the cells, at the end
 def test_stopped_anywhere_and_repeated_gives_the_same_digest(
     told: int, evaluation: Artifact, inputs: dict[str, Source], tmp_path: Path
 ) -> None:
@@ -178,8 +187,8 @@ def test_stopped_anywhere_and_repeated_gives_the_same_digest(
     shown: list[tuple[int, int]] = []
     again = run(inputs, store, progress=lambda done, total, _: shown.append((done, total)))
     assert again.digest == evaluation.digest
-    # 2 x 4 real, 7 x 4 sampled, 2 x 3 simulated, 15 rounds of times
-    assert {total for _, total in shown} == {57} and shown[-1][0] == 57
+    # 7 x 4 sampled, 2 x 3 simulated, 15 rounds of times
+    assert {total for _, total in shown} == {49} and shown[-1][0] == 49
 
 
 def test_the_statistics_of_shards_add_up(evaluation: Artifact, inputs: dict[str, Source], store: Store) -> None:
@@ -188,7 +197,7 @@ def test_the_statistics_of_shards_add_up(evaluation: Artifact, inputs: dict[str,
         numbers = {name: value for name, value in one.items() if isinstance(value, float) and "_per_" not in name}
         assert {name: parts[name] for name in numbers} == pytest.approx(numbers, rel=1e-4, abs=1e-5)
     units = {path.rpartition("/")[2] for path in store.list("evaluate") if "/units/" in path}
-    assert {"2-rf-1.00000.json", "2-rf-1.00001.json", "coco.00001.json", "reference.00001.json"} <= units
+    assert {"2-rf-1.00000.json", "2-rf-1.00001.json", "reference.00001.json"} <= units
 
 
 def test_more_steps_than_the_reference_takes(inputs: dict[str, Source], store: Store) -> None:
@@ -218,6 +227,48 @@ def test_other_captions_have_no_attribute_accuracy(
     made = run({**inputs, "coco": Folder.open(others, "coco")}, store, job)
     assert {record["attribute_accuracy"] for record in metrics(made)["records"]} == {None}
     assert all(record["clip_score"] is not None for record in metrics(made)["records"])
+
+
+def test_further_distances_are_of_the_same_pass(
+    inputs: dict[str, Source], store: LocalStore, evaluation: Artifact, tmp_path: Path
+) -> None:
+    networks.dinov2(tmp_path / "dinov2")
+    networks.clip(tmp_path / "clip.pt")
+    told = {
+        "extras": ("kid", "precision_recall", "dinov2", "cmmd"),
+        "dinov2_weights": str(tmp_path / "dinov2"),
+        "cmmd_clip": Clip(architecture="ViT-S-32-alt", weights=str(tmp_path / "clip.pt")),
+    }
+    found = run(inputs, store, JOB.model_copy(update=told))
+    for key, record in records(found).items():
+        assert all(record[name] is not None for name in EXTRAS), key
+        assert all(0 <= record[name] <= 1 for name in ("precision", "recall"))
+        assert record["kid_interval"] is None and record["frechet_distance_dinov2_interval"] > 0
+        usual = records(evaluation)[key]
+        same = [name for name in NUMBERS if name not in EXTRAS and "_per_" not in name]
+        assert {name: record[name] for name in same} == {name: usual[name] for name in same}
+    assert [*metrics(found)["protocol"]["extras"]] == ["kid", "precision_recall", "dinov2", "cmmd"]
+    shard = load_file(found.fetch("2-rf-1.00000.safetensors"))
+    assert shard["dinov2"].shape == (4, 32) and shard["cmmd"].dtype == torch.float32
+
+
+def test_a_whole_split_is_the_real_set(inputs: dict[str, Source], store: LocalStore, evaluation: Artifact) -> None:
+    split = run(inputs, store, JOB.model_copy(update={"real": "split", "extras": ("kid",)}))
+    assert str(metrics(split)["protocol"]["reference_coco"]).startswith("all 12 pictures of captions_val2017.json; ")
+    for key, record in records(split).items():
+        usual = records(evaluation)[key]
+        assert record["frechet_distance"] == usual["frechet_distance"] and record["kid"] is not None
+        assert record["frechet_distance_coco"] != usual["frechet_distance_coco"]
+
+
+def test_a_second_evaluation_of_other_models_finds_the_real_pictures_seen(
+    inputs: dict[str, Source], flow: Folder, store: LocalStore
+) -> None:
+    told = {"steps": (1,), "teacher_steps": 1, "teacher_solver": "euler", "pictures": Pictures(size=32)}
+    first = run({role: inputs[role] for role in ("coco", "judge", "teacher")}, store, JOB.model_copy(update=told))
+    second = run({**inputs, "teacher": flow}, store, JOB.model_copy(update={**told, "seed": 3}))
+    assert len(store.folders("evaluate")) == 2 and len(store.folders("real")) == 1
+    assert records(first)["teacher", 1]["clip_score"] != records(second)["teacher", 1]["clip_score"]
 
 
 def test_missing_weights_are_named(inputs: dict[str, Source], store: Store, tmp_path: Path) -> None:

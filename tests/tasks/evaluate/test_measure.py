@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tasks.evaluate.measure import CONTACT_PICTURES, Sampled, seeds_of
-from tasks.evaluate.statistics import Judges
+from tasks.evaluate.statistics import Judges, Seen
 from tests.models.untrained import captions, noise
 
 COUNT = CONTACT_PICTURES + 4
@@ -17,7 +17,8 @@ def sampled(judges: Judges, size: int, pictures: Tensor, latents: Tensor, prompt
     found = Sampled()
     for start in range(0, len(prompts), size):
         batch = slice(start, start + size)
-        found.add(judges, pictures[batch], latents[batch], prompts[batch])
+        texts = judges.read(prompts[batch])
+        found.add(Seen.of(judges, pictures[batch], prompts[batch], texts), latents[batch])
     return found
 
 

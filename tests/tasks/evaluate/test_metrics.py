@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+from tasks.evaluate.compared import SEEN_BY
 from tasks.evaluate.measured import Measured
 from tasks.evaluate.metrics import METRICS
 from tasks.evaluate.statistics import STATISTICS
+from tasks.sections import OWN_NETWORKS, Extra
 
 KEYS = [metric.key for metric in METRICS]
 
@@ -18,9 +22,16 @@ def test_the_records_fields_are_those_of_the_cell_and_the_rows_keys_in_their_ord
 
 def test_a_row_is_reduced_from_something_that_is_kept() -> None:
     values = {*STATISTICS, "own_distances", "teacher_distances", "straightness", "latency", "rate"}
-    kept = {"mean": values, "median": values, "ratio": {*STATISTICS}, "frechet": {"reference", "coco"}}
+    compared = {"reference", *SEEN_BY}
+    of_pairs = dict.fromkeys(("frechet", "kernel", "discrepancy", "precision", "recall"), compared)
+    kept = {"mean": values, "median": values, "ratio": {*STATISTICS}, **of_pairs}
     for metric in METRICS:
         assert metric.of in kept[metric.reduced], metric.key
+
+
+def test_every_extra_has_a_row_and_features_that_are_kept() -> None:
+    assert {*get_args(Extra)} < {metric.of for metric in METRICS} and {*get_args(Extra)} < SEEN_BY.keys()
+    assert {*SEEN_BY.values()} == {"features", *OWN_NETWORKS} and {*SEEN_BY.values()} < STATISTICS.keys()
 
 
 def test_no_two_columns_or_figures_have_one_name() -> None:

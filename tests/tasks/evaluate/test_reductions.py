@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.judges.cmmd import cmmd
 from models.judges.frechet import frechet_distance
+from models.judges.kid import kernel_distances
+from models.judges.precision_recall import precision_recall
 from tasks.evaluate.bootstrap import FEW_REPLICATES, REPLICATES, WIDE
 from tasks.evaluate.metrics import METRICS
 from tasks.evaluate.reductions import Pictures, Reduced, numbers
@@ -100,3 +103,34 @@ def test_the_interval_of_a_frechet_distance_is_its_spread_over_draws_of_the_pict
 def test_wide_features_have_few_replicates() -> None:
     assert Pictures(torch.zeros(4, WIDE)).count == REPLICATES
     assert Pictures(torch.zeros(4, WIDE + 1)).count == FEW_REPLICATES
+
+
+def test_further_distances_are_those_of_the_judges() -> None:
+    ours, theirs = pictures(COUNT, 1), pictures(COUNT + 7, 2, shift=0.5)
+    found = numbers(Reduced({}, dict.fromkeys(("kid", "precision_recall", "dinov2", "cmmd"), (ours, theirs))))
+    a, b = ours.features, theirs.features
+    precision, recall = precision_recall(a.float(), b.float())
+    values = {name: value for name, value in found.items() if value is not None and not name.endswith("_interval")}
+    assert values == pytest.approx(
+        {
+            "kid": float(kernel_distances(a, b, subset_size=COUNT).mean()),
+            "precision": precision,
+            "recall": recall,
+            "frechet_distance_dinov2": frechet_distance(a, b),
+            "cmmd": cmmd(a, b),
+        },
+        rel=1e-9,
+    )
+    assert 0 < precision < 1 and 0 < recall < 1
+    for name in ("kid", "cmmd"):
+        assert found[f"{name}_interval"] is None
+    expected = 1.96 * (precision * (1 - precision) / COUNT) ** 0.5
+    assert found["precision_interval"] == pytest.approx(expected, rel=0.3), "that of a share"
+    assert found["recall_interval"] is not None and found["frechet_distance_dinov2_interval"] is not None
+
+
+def test_a_rehearsals_two_pictures_have_no_neighbours_enough() -> None:
+    pair = (pictures(2, 1), pictures(2, 2))
+    found = numbers(Reduced({}, {"precision_recall": pair, "kid": pair, "cmmd": pair}))
+    assert found["precision"] is None and found["recall"] is None
+    assert found["kid"] is not None and found["cmmd"] is not None

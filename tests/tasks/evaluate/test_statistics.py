@@ -23,15 +23,22 @@ def pictures(count: int) -> Tensor:
 
 
 def seen(judges: Judges, shown: Tensor, prompts: list[str]) -> Seen:
-    return Seen(judges, shown, prompts, *judges.look(shown))
+    return Seen.of(judges, shown, prompts, judges.read(prompts))
 
 
-def test_the_features_are_the_clips_own_unless_others_are_given(judges: Judges) -> None:
-    shown = pictures(3)
-    features, image = judges.look(shown)
-    assert features.equal(image) and image.equal(judges.clip.image_features(shown))
-    other, image_again = replace(judges, features=lambda found: found.flatten(1).float()).look(shown)
-    assert other.shape == (3, 3 * 32 * 32) and image_again.equal(image)
+def test_every_network_looks_once(judges: Judges) -> None:
+    shown, calls = pictures(3), list[int]()
+
+    def other(found: Tensor) -> Tensor:
+        calls.append(len(found))
+        return found.flatten(1).float()
+
+    both = replace(judges, features={"features": other, "dinov2": other})
+    found = both.look(shown, "features", "dinov2", "image")
+    assert calls == [3] and found["features"] is found["dinov2"] and found["features"].shape == (3, 3 * 32 * 32)
+    assert found["image"].equal(judges.clip.image_features(shown))
+    assert judges.look(shown, "features")["features"].equal(found["image"]), "the CLIP's own"
+    assert both.look(shown, "image").keys() == {"image"} and calls == [3], "who is not asked does not look"
 
 
 def test_a_clip_score_is_the_cosine_of_picture_and_prefixed_prompt(judges: Judges) -> None:
@@ -59,11 +66,13 @@ def test_without_a_reader_there_are_no_hits(judges: Judges) -> None:
     blind = replace(judges, reader=None)
     values = {name: statistic(seen(blind, pictures(2), captions(2))) for name, statistic in STATISTICS.items()}
     assert values["hits"] is None and values["clip_scores"] is not None
+    assert values["dinov2"] is None and values["cmmd"] is None, "nobody asks for them"
 
 
 def test_a_picture_is_judged_alone(judges: Judges) -> None:
     shown, prompts = pictures(4), captions(4)
-    for statistic in STATISTICS.values():
+    for name in ("features", "clip_scores", "hits"):
+        statistic = STATISTICS[name]
         whole = statistic(seen(judges, shown, prompts))
         ones = [statistic(seen(judges, shown[i : i + 1], prompts[i : i + 1])) for i in range(4)]
         assert whole is not None
