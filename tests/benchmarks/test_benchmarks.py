@@ -53,7 +53,7 @@ def test_quality_is_read_from_the_evaluation(tmp_path: Path) -> None:
     artifact = small_run.evaluation(store, tmp_path, [], {})
     write_ref(store, "mini", "evaluate", Ref(artifact=artifact.base, digest=artifact.digest, config={}, inputs={}))
     rows = {row.name: row for row in quality.measure(Options(tmp_path / "store"))}
-    assert rows["Reflow makes distillation easy"].measured == "0.536 ×"
+    assert rows["Reflow makes distillation easy"].measured == "0.536 ± 0.015 ×"
     assert rows["One step shows what the prompt says"].met and rows["One step is fast"].met is None
 
 
@@ -69,7 +69,7 @@ def test_a_plan_is_asked_for_in_a_store_of_that_size(tmp_path: Path, monkeypatch
     monkeypatch.setattr(plan, "ROUNDS", 1)
     monkeypatch.setattr(plan, "ARTIFACTS", 20)
     (row,) = plan.measure(Options(tmp_path))
-    assert float(row.measured) > 0 and row.detail.startswith("33 artifacts"), "four runs of eight, one world"
+    assert float(row.measured) > 0 and int(row.detail.partition(" artifacts")[0]) >= 20
 
 
 def test_prompts_are_read_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,9 +89,9 @@ def test_what_is_not_known_has_no_price() -> None:
 def priced(kitchen: Kitchen, weights: Path) -> Kitchen:
     """A teacher whose configs are those of the miniature one."""
     for part in ("unet", "vae"):
-        (weights / "model" / part).mkdir()
+        (weights / "teacher" / part).mkdir()
         config = (ROOT / "models/mini/weights/teacher" / part / "config.json").read_text()
-        (weights / "model" / part / "config.json").write_text(config)
+        (weights / "teacher" / part / "config.json").write_text(config)
     return kitchen
 
 
