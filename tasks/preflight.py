@@ -23,8 +23,9 @@ from models.known_weights import (
 )
 from models.pipelines.folder import Parameterization, check_folder, check_solver
 from tasks.data.coco import read_captions
+from tasks.data.drawn import files_in, paired
 from tasks.data.prompt_pieces import pieces
-from tasks.evaluate.cells import too_few_captions
+from tasks.evaluate.cells import present, too_few_captions
 from tasks.evaluate.real_set import real_names
 from tasks.sections import (
     Adopt,
@@ -60,9 +61,9 @@ def absent_files(config: Section, at: str) -> Iterator[str]:
             yield f"{at}.{name}: {error}"
 
 
-def model_faults(folder: Path) -> Iterator[str]:
-    """Why a folder is no model."""
-    yield from _told("teacher.path", lambda: check_folder(folder))
+def model_faults(folder: Path, at: str) -> Iterator[str]:
+    """Why a folder is no model; `at` is the recipe's field."""
+    yield from _told(at, lambda: check_folder(folder))
 
 
 @singledispatch
@@ -93,8 +94,11 @@ def _(config: Perceiving, inputs: Mapping[str, Foreseen], at: str) -> Iterator[s
 
 @faults.register
 def _(config: EvaluateJob, inputs: Mapping[str, Foreseen], at: str) -> Iterator[str]:
-    if "teacher" in inputs:
-        yield from _solver_faults(inputs["teacher"], config.teacher_solver, f"{at}.teacher_solver")
+    for role in present(config, inputs):
+        if role.sampling == "teacher":
+            yield from _solver_faults(inputs[role.input], config.teacher_solver, f"{at}.teacher_solver")
+        elif role.sampling == "drawn" and (folder := inputs[role.input].folder):
+            yield from _drawn_faults(folder, inputs["coco"], config, at)
 
 
 @faults.register
@@ -120,7 +124,21 @@ def _caption_faults(config: RealJob, coco: Foreseen, at: str) -> Iterator[str]:
         yield f"{at}.{fault}"
 
 
-def picture_files(config: RealJob, coco: Path) -> tuple[Path, list[str]]:
+def _drawn_faults(folder: Path, coco: Foreseen, config: EvaluateJob, at: str) -> Iterator[str]:
+    if (count := len(files_in(folder))) != config.num_images:
+        yield f"{at}.num_images: {config.num_images}, and {folder} holds {count} pictures; expected as many."
+        return
+    try:
+        names = picture_files(config, coco.folder)[1][:count] if coco.folder else []
+    except UserError:  # of the captions: told elsewhere
+        return
+    try:
+        paired(folder, names)
+    except UserError as error:
+        yield f"pictures: {error}"
+
+
+def picture_files(config: RealJob | EvaluateJob, coco: Path) -> tuple[Path, list[str]]:
     """The folder of the real pictures, and the names of those that are looked at. Raises UserError."""
     annotations = coco / config.coco.annotations
     return coco / config.coco.images, real_names(config, annotations, read_captions(annotations))

@@ -14,10 +14,12 @@ class Role(Section):
 
     name: str = Field(description="in metrics, unit ids and on the command line")
     input: str = Field(description="the input of the stage evaluate that it is")
-    own_teacher: str = Field(description="the role whose pictures it should draw; its own for a first teacher")
-    sampling: Literal["teacher", "flow", "one_step"] = Field(
+    own_teacher: str | None = Field(
+        description="the role whose pictures it should draw; its own for a first teacher; null: compared with none"
+    )
+    sampling: Literal["teacher", "flow", "one_step", "drawn"] = Field(
         description="teacher, flow: at every evaluated number of steps, by the teacher's solver or by Euler;"
-        " one_step: in one step without guidance"
+        " one_step: in one step without guidance; drawn: not at all, the input is a folder of pictures"
     )
     label: str = Field(description="its name for people", json_schema_extra=ASIDE)
     colour: str = Field(description="on light paper, #rrggbb", json_schema_extra=ASIDE)

@@ -90,8 +90,8 @@ class World(Section):
     seed: Seed = Field(default=1, description="seed of scenes and captions", json_schema_extra=UNSHIFTED)
 
 
-class TeacherSource(Section):
-    """The diffusion model to start from."""
+class ModelSource(Section):
+    """The model that is measured."""
 
     path: str = Field(
         default="mini",
@@ -111,7 +111,6 @@ class TeacherSource(Section):
         description="whether the repository may be downloaded; otherwise it has to be in the hub's cache",
         json_schema_extra=ASIDE,
     )
-    dtype: Dtype = Field(default="fp32", description="number format the teacher runs in")
     convention: Literal["diffusers", "paper"] = Field(
         default="diffusers",
         description="diffusers: the folder says what its network predicts; paper: the published 2-RF and InstaFlow"
@@ -120,7 +119,7 @@ class TeacherSource(Section):
     )
 
     @model_validator(mode="after")
-    def _is_of_the_hub(self) -> TeacherSource:
+    def _is_of_the_hub(self) -> Self:
         if self.revision is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.path):
             raise ValueError(f"`revision` is of a repository of the hub: expected an id as `path`, not {self.path!r}")
         if self.download and self.revision is None:
@@ -133,6 +132,12 @@ class TeacherSource(Section):
         if self.revision is None:
             return self.path
         return f"hub://{self.path}@{self.revision}" + ("?download" if self.download else "")
+
+
+class TeacherSource(ModelSource):
+    """The diffusion model to start from."""
+
+    dtype: Dtype = Field(default="fp32", description="number format the teacher runs in")
 
 
 class Adopt(Section):
@@ -717,6 +722,13 @@ class Evaluate(Judging):
     teacher_steps: Count = Field(default=25, description="solver steps of the teacher's reference pictures")
     teacher_guidance: Guidance = Field(default=5.0, description="guidance scale of the teacher")
     rectified_guidance: Guidance = Field(default=1.5, description="guidance scale of the 2-RF")
+    guidances: tuple[Guidance, ...] = Field(
+        default=(),
+        strict=False,
+        description="more guidance scales to measure the teacher at, at every number of steps: Frechet distance against"
+        " CLIP score",
+        json_schema_extra=as_before([]),
+    )
     teacher_solver: Solver = Field(default="dpmsolver++", description="solver of the teacher")
     straightness_images: Count = Field(default=256, description="samples of the straightness estimate")
     seed: Seed = Field(default=1000, description="seed from which every evaluation sample's own seed follows")
@@ -746,6 +758,14 @@ class Report(Section):
     trajectories: int = Field(default=3, ge=0, description="latents whose paths are drawn")
 
 
+class Page(Section):
+    """What an algorithm's page says of itself."""
+
+    title: str = Field(default="Report", description="its heading")
+    about: str = Field(default="", description="a sentence under the heading")
+    source: str = Field(default="", description="the paper, at the foot of the page")
+
+
 class ReportJob(Report):
     """Show what an algorithm made, beside what it claims."""
 
@@ -755,8 +775,11 @@ class ReportJob(Report):
     claims: tuple[Claim | StepwiseClaim, ...] = Field(
         default=(), strict=False, description="what the algorithm promises", json_schema_extra=ASIDE
     )
+    page: Page = Field(default=Page(), description=Page.__doc__, json_schema_extra=ASIDE)
 
     @classmethod
-    def of(cls, report: Report, algorithm: str, claims: tuple[Claim | StepwiseClaim, ...]) -> ReportJob:
-        """The job of a recipe's section and an algorithm's claims."""
-        return cls(**dict(report), algorithm=algorithm, claims=claims)
+    def of(
+        cls, report: Report, algorithm: str, claims: tuple[Claim | StepwiseClaim, ...], page: Page | None = None
+    ) -> ReportJob:
+        """The job of a recipe's section, an algorithm's claims and what its page says."""
+        return cls(**dict(report), algorithm=algorithm, claims=claims, page=page or Page())

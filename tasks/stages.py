@@ -118,9 +118,9 @@ CURVE_FILE = "curve.parquet"
 class Stage:
     """A kind of work. `version` is bumped by hand when its output changes for the same configuration.
 
-    `work` is the class that does it (tasks/stage.py); `inputs` maps each role to what it is: "coco", "model" and "clip"
-    may be plain folders, "artifact" is a stage's. `tree` is the folder in it that leaves the store. `told` is the
-    recipe's section that its fields are of, where that is another stage's.
+    `work` is the class that does it (tasks/stage.py); `inputs` maps each role to what it is: "coco", "model", "clip"
+    and "pictures" may be plain folders, "artifact" is a stage's. `tree` is the folder in it that leaves the store.
+    `told` is the recipe's section that its fields are of, where that is another stage's.
     """
 
     name: str
@@ -219,8 +219,9 @@ def _evaluate(config: EvaluateJob, roles: Collection[str]) -> Extent:
         for number, pictures in enumerate(shards(config))
     ]
     straight = [(Unit(straightness_id(role), config.straightness_images),) for role in simulated(config, roles)]
-    cost = config.num_images * sum(cell.steps for cell in measured)
-    return Extent((*by_shard, *straight, (Unit(SPEED, LATENCY_ROUNDS),)), cost, piece="images", merged=("results",))
+    timed = [(Unit(SPEED, LATENCY_ROUNDS),)] if any(cell.solver for cell in measured) else []
+    cost = config.num_images * sum(cell.steps or 0 for cell in measured)
+    return Extent((*by_shard, *straight, *timed), cost, piece="images", merged=("results",))
 
 
 def _report(config: ReportJob, roles: Collection[str]) -> Extent:
@@ -249,7 +250,7 @@ _TABLE = (
     Stage("real", 1, RealJob, "tasks.evaluate.real:RealPictures", "Look at the real pictures, once for all",
           _real, {"coco": "coco", "judge": "clip", "teacher": "model"}, told="evaluate"),
     Stage("evaluate", 3, EvaluateJob, "tasks.evaluate.evaluate:Evaluation", "Measure every model", _evaluate,
-          {"coco": "coco", "real": "artifact", "judge": "clip"}),
+          {"coco": "coco", "real": "artifact", "judge": "clip", "pictures": "pictures"}),
     Stage("report", 1, ReportJob, "tasks.report.report:WriteReport", "Write the report", _report,
           {"evaluate": "artifact"}),
 )  # fmt: skip

@@ -22,7 +22,7 @@ class Do(Protocol[Handle]):
         ...
 
     def given(self, tree: str, path: str) -> Handle:
-        """What lies ready: the tree "model", "clip" or "coco" at `path`; "mini" is the embedded one."""
+        """What lies ready: the tree "model", "clip", "coco" or "pictures" at `path`; "mini" is the embedded one."""
         ...
 
 

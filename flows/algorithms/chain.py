@@ -14,7 +14,7 @@ from tasks.stages import Stage, stage_of
 
 @dataclass(frozen=True)
 class Given:
-    """What lies ready: the tree "model", "clip" or "coco" at `path`."""
+    """What lies ready: the tree "model", "clip", "coco" or "pictures" at `path`."""
 
     tree: str
     path: str

@@ -15,6 +15,7 @@ from tasks.sections import (
     Distill,
     Evaluate,
     EvaluateJob,
+    Page,
     Pairs,
     PairsJob,
     Prompts,
@@ -77,7 +78,7 @@ def instaflow(recipe: Recipe, do: Do[Handle]) -> Handle:
         direct=made.get("direct"),
         judge=measures,
     )
-    report = ReportJob.of(recipe.report, recipe.algorithm, CLAIMS)
+    report = ReportJob.of(recipe.report, recipe.algorithm, CLAIMS, PAGE)
     return do("report", report, evaluate=evaluation, teacher=teacher, prompts=prompts, **made)
 
 
@@ -101,6 +102,13 @@ def _pairs(pairs: Pairs, part: Literal["reflow", "distill"], recipe: Recipe, rou
 
 
 ROLES = (TEACHER, RECTIFIED, STUDENT, DIRECT)
+
+PAGE = Page(
+    title="InstaFlow: pictures in one step",
+    about="A diffusion teacher, straightened by reflow and distilled to a single network call.",
+    source="Liu et al., InstaFlow: One Step is Enough for High-Quality Diffusion-Based Text-to-Image Generation, ICLR"
+    " 2024, arXiv 2309.06380.",
+)
 
 CLAIMS = (
     Claim(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from flows.algorithms.algorithm import Do, Handle
-from tasks.sections import Adopt, Coco, Recipe, TeacherSource, TrainClip, TrainTeacher, World
+from tasks.sections import Adopt, Coco, ModelSource, Recipe, TeacherSource, TrainClip, TrainTeacher, World
 
 
 class Materials(Recipe):
@@ -52,18 +52,27 @@ class Materials(Recipe):
         return self
 
 
+def captioned(world: World | None, coco: Coco, do: Do[Handle]) -> Handle:
+    """The captioned pictures: the miniature world's, else those of a folder."""
+    return do("world", world) if world else do.given("coco", coco.path or "")
+
+
+def opened(source: ModelSource, do: Do[Handle]) -> Handle:
+    """A model that lies ready; one of the paper's convention is turned into one of ours first."""
+    model = do.given("model", source.address)
+    return do("adopt", Adopt(), teacher=model) if source.convention == "paper" else model
+
+
 def materials(recipe: Materials, do: Do[Handle]) -> tuple[Handle, Handle, Handle, Handle]:
     """The captioned images, the teacher, the small CLIP to train with and the one to measure with.
 
     Made here if the recipe says so, else given.
     """
-    coco = do("world", recipe.world) if recipe.world else do.given("coco", recipe.coco.path or "")
+    coco = captioned(recipe.world, recipe.coco, do)
     if recipe.train_teacher:
         teacher = do("teacher", recipe.train_teacher, world=coco)
     else:
-        teacher = do.given("model", recipe.teacher.address)
-        if recipe.teacher.convention == "paper":
-            teacher = do("adopt", Adopt(), teacher=teacher)
+        teacher = opened(recipe.teacher, do)
     clip = do("clip", recipe.train_clip, world=coco) if recipe.train_clip else do.given("clip", "mini")
     if recipe.train_judge:
         judge = do("clip-judge", recipe.train_judge, world=coco)

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from flows.run.terminal import results
 from infra.errors import UserError
 from infra.store import Store, open_store
 from tasks.sections import Recipe
+
+if TYPE_CHECKING:
+    from flows.run.selection import Choice
 
 app = typer.Typer(
     help="Rectified flow for text-to-image models: teacher pairs, reflow, distillation to one step.",
@@ -71,11 +74,46 @@ def run(
     force: Annotated[list[str] | None, typer.Option(metavar="STAGES", help="redo these, cached or not")] = None,
 ) -> None:
     """Run a recipe from prompts to report; what has been made before is not made again."""
-    chosen, where = _load(recipe, overrides), open_store(store)
-    from flows.run.preflight import preflight
-    from flows.run.selection import Choice, require_inputs, select
+    from flows.run.selection import Choice
 
     choice = Choice(only=_names(only), start=_names(start), until=_names(until), force=_names(force))
+    _run(_load(recipe, overrides), open_store(store), choice, out)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER_OR_MODEL",
+            help="a diffusers folder, a folder of pictures, an artifact (stage/fingerprint), or student, 2-rf, ...",
+        ),
+    ],
+    preset: Annotated[
+        str, typer.Option(help="how it is measured: coco2017-5k, coco2014-30k, mini-1k or a YAML file like these")
+    ],
+    steps: Annotated[str | None, typer.Option(metavar="N,N,...", help="numbers of solver steps")] = None,
+    guidance: Annotated[
+        str | None, typer.Option(metavar="W,W,...", help="guidance scales; several draw the curve over them")
+    ] = None,
+    overrides: Overrides = None,
+    store: StoreUrl = DEFAULT_STORE,
+    out: Annotated[Path | None, typer.Option("--out", help="folder to leave the report and the figures in")] = None,
+    recipe: RecipeOption = "mini",
+) -> None:
+    """Measure any model, or a folder of pictures, as a preset says."""
+    from flows.cli.measuring import asked, measuring
+    from flows.run.selection import EVERYTHING
+
+    where = open_store(store)
+    wanted, names = asked(model, steps, guidance), chain_of(_load(recipe, None))
+    _run(measuring(wanted, preset, overrides or (), where, names).seeded(), where, EVERYTHING, out)
+
+
+def _run(chosen: Recipe, where: Store, choice: Choice, out: Path | None) -> None:
+    from flows.run.preflight import preflight
+    from flows.run.selection import require_inputs, select
+
     chain = chain_of(chosen)
     preflight(chain)
     require_inputs(chain, where, select(chain, choice))

@@ -6,20 +6,24 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tasks.evaluate.measured import Measured, Metrics, shown_with_interval
-from tasks.evaluate.metrics import METRICS
-
-_COLUMNS = [metric for metric in METRICS if metric.label]
+from tasks.evaluate.measured import Metrics, measured_anywhere, shown, shown_with_interval
+from tasks.evaluate.metrics import Metric
 
 
 def metrics_table(metrics: Metrics) -> RenderableType:
-    """One line per model and number of steps; under it what the numbers are of and the machine."""
-    table = Table("model", "steps", "guidance", *(metric.label for metric in _COLUMNS), box=None, pad_edge=False)
+    """One line per model and way of sampling it; under it what the numbers are of and the machine."""
+    columns = _columns(metrics)
+    headings = (metric.label or metric.heading for metric in columns)
+    table = Table("model", "steps", "guidance", *headings, box=None, pad_edge=False)
     for record in metrics.records:
-        table.add_row(record.model, str(record.steps), f"{record.guidance:g}", *_cells(record))
+        numbers = (shown_with_interval(record, metric) for metric in columns)
+        table.add_row(record.model, shown(record.steps), shown(record.guidance), *numbers)
     count, machine = metrics.protocol.get("num_images"), metrics.protocol.get("machine")
     return Group(table, Text(f"{count} pictures a line; {machine}"))
 
 
-def _cells(record: Measured) -> list[str]:
-    return [shown_with_interval(record, metric) for metric in _COLUMNS]
+def _columns(metrics: Metrics) -> list[Metric]:
+    """What was measured and has a label; the distance to real pictures where there is none to a teacher's."""
+    measured = measured_anywhere(metrics.records)
+    has_distance = any(metric.label for metric in measured if metric.reduced == "frechet")
+    return [metric for metric in measured if metric.label or (metric.reduced == "frechet" and not has_distance)]

@@ -110,11 +110,11 @@ def model_source(store: Store, model: str, chain: Chain) -> Source:
     if source is not None:
         return last_artifact(store, chain.recipe.name, source)
     if model in [role.name for role in chain.algorithm.roles]:
-        raise UserError(f"--model {model}: the recipe {chain.recipe.name} makes none. See: instaflow plan.")
+        raise UserError(f"model {model}: the recipe {chain.recipe.name} makes none. See: instaflow plan.")
     if Path(model).expanduser().joinpath("model_index.json").is_file():
         return given("model", model)
     if "/" not in model:
-        raise UserError(f"--model {model}: there is no such model. {_models(model, chain)}")
+        raise UserError(f"model {model}: there is no such model. {_models(model, chain)}")
     return Artifact.find(store, model)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from infra.errors import UserError
 
 SCHEME = "hub://"
-"""hub://OWNER/NAME@REVISION, as `tasks.sections.TeacherSource` writes it; followed by ?download where that is asked."""
+"""hub://OWNER/NAME@REVISION, as `tasks.sections.ModelSource` writes it; followed by ?download where that is asked."""
 
 _WANTED = ["model_index.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors"]
 _UNWANTED = ["safety_checker/*", "*.non_ema.*"]
@@ -35,8 +35,8 @@ def snapshot(address: str) -> Path:
 def _remedy(repository: str, revision: str, asked: bool, error: Exception) -> str:
     if asked:
         why = str(error).strip().splitlines()[0]
-        return f"teacher.path: {repository} at {revision} cannot be downloaded: {why}"
+        return f"{repository} at {revision} cannot be downloaded: {why}"
     return (
-        f"teacher.path: {repository} at {revision} is not in the hub's cache, and nothing is downloaded unasked. Set"
-        f" teacher.download to true, or: hf download {repository} --revision {revision}"
+        f"{repository} at {revision} is not in the hub's cache, and nothing is downloaded unasked. Set `download`"
+        f" beside its path to true, or: hf download {repository} --revision {revision}"
     )

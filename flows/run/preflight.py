@@ -17,7 +17,7 @@ from infra.recipe import Section
 from tasks.data.pictures import check_pictures
 from tasks.data.pictures import faults as picture_faults
 from tasks.preflight import Foreseen, absent_files, faults, model_faults, picture_files
-from tasks.sections import RealJob
+from tasks.sections import ModelSource, RealJob
 
 AT_ONCE = 1000
 """Pictures that are looked at before the first stage."""
@@ -34,7 +34,7 @@ def preflight(chain: Chain) -> None:
 
 def _faults(chain: Chain) -> Iterator[str]:
     for one in chain.given():
-        yield from _given_faults(one)
+        yield from _given_faults(one, _field(chain, one.tree))
     for node in chain.nodes.values():
         at = _section(chain, node)
         yield from absent_files(node.config, at)
@@ -46,23 +46,28 @@ def _faults(chain: Chain) -> Iterator[str]:
             yield from str(error).splitlines()
 
 
-def _given_faults(one: Given) -> Iterator[str]:
+def _given_faults(one: Given, field: str) -> Iterator[str]:
     """What is wrong with a folder that lies ready; `doctor` looks at what is embedded."""
     try:
         folder = sources.folder_of(one.tree, one.path)
     except UserError as error:  # of an artifact, of a repository
-        yield str(error) if str(error).startswith(_FIELDS[one.tree]) else f"{_FIELDS[one.tree]}: {error}"
+        yield f"{field}: {error}"
         return
     if not folder.exists():
-        yield f"{_FIELDS[one.tree]}: {one.path}: no such file or folder. Check the path; it starts at {Path.cwd()}."
+        yield f"{field}: {one.path}: no such file or folder. Check the path; it starts at {Path.cwd()}."
     elif not folder.is_dir():
-        yield f"{_FIELDS[one.tree]}: {one.path}: is a file; expected a folder."
+        yield f"{field}: {one.path}: is a file; expected a folder."
     elif one.tree == "model" and (one.tree, one.path) not in sources.EMBEDDED:
-        yield from model_faults(folder)
+        yield from model_faults(folder, field)
 
 
-_FIELDS = {"model": "teacher.path", "coco": "coco.path", "clip": "models/mini/weights"}
-"""Where the path of a tree is from."""
+_FIELDS = {"coco": "coco.path", "clip": "models/mini/weights", "pictures": "pictures"}
+
+
+def _field(chain: Chain, tree: str) -> str:
+    """Where the path of a tree is from."""
+    models = (name for name, section in chain.recipe if isinstance(section, ModelSource))
+    return f"{next(models)}.path" if tree == "model" else _FIELDS[tree]
 
 
 def _foreseen(chain: Chain, source: str | Given | Node) -> Foreseen:

@@ -40,6 +40,8 @@ def price(config: Section, models: Models) -> Price | None:
 
     Judges, text encoders and the reading of pictures are not counted: together less than a forward pass.
     """
+    if isinstance(config, EvaluateJob):
+        return _evaluation(config, models) if models else None
     model = models.get("teacher")
     if model is None:
         return None
@@ -47,9 +49,7 @@ def price(config: Section, models: Models) -> Price | None:
         return _pairs(config, model)
     if isinstance(config, ReflowJob):
         return _reflow(config, model)
-    if isinstance(config, Distill):
-        return _distill(config, trained(config, model))
-    return _evaluation(config, models) if isinstance(config, EvaluateJob) else None
+    return _distill(config, trained(config, model)) if isinstance(config, Distill) else None
 
 
 def trained(config: Section, teacher: ModelCost) -> ModelCost:
@@ -90,7 +90,7 @@ def _comparison(perceptual: Perceptual, model: ModelCost) -> float:
 
 def _evaluation(config: EvaluateJob, models: Models) -> Price:
     measured = cells(config, models)
-    sampled = [*measured, measured[0]]  # the reference is the teacher once more
+    sampled = [*measured, *([] if config.reference == "none" else measured[:1])]  # the reference: the teacher once more
     pictures = sum(_picture(cell, models[cell.role.input]) for cell in sampled)
     paths = sum(
         config.teacher_steps * _guided(guidance_of(role, config)) * models[role.input].forward
@@ -100,4 +100,4 @@ def _evaluation(config: EvaluateJob, models: Models) -> Price:
 
 
 def _picture(cell: Cell, model: ModelCost) -> float:
-    return cell.steps * _guided(cell.guidance) * model.forward + model.decode
+    return (cell.steps or 0) * _guided(cell.guidance or 1) * model.forward + model.decode

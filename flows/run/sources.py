@@ -20,9 +20,9 @@ EMBEDDED = {
 
 
 def given(tree: str, path: str) -> Source:
-    """The tree "model", "clip" or "coco" at `path`: a folder, the full address of an artifact, hub://OWNER/NAME@REVISION.
+    """The tree at `path`: a folder, the full address of an artifact, hub://OWNER/NAME@REVISION.
 
-    "mini" is the embedded one. UserError if absent.
+    The trees are "model", "clip", "coco" and "pictures". "mini" is the embedded one. UserError if absent.
     """
     return _artifact(path) or _opened(folder_of(tree, path), tree, Path.cwd())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tasks.roles import Role
@@ -12,17 +12,30 @@ from tasks.sections import EvaluateJob, Judging
 
 @dataclass(frozen=True)
 class Cell:
-    """A model with the way it is sampled."""
+    """A model with the way it is sampled; ``is_swept``: it is measured at several guidance scales.
+
+    Pictures that were drawn elsewhere have no steps, no guidance and no solver.
+    """
 
     role: Role
-    steps: int
-    guidance: float
-    solver: str
+    steps: int | None
+    guidance: float | None
+    solver: str | None
+    is_swept: bool = False
 
     @property
     def name(self) -> str:
-        """E.g. ``2-rf-4``; the ids of its units begin with it."""
-        return f"{self.role.name}-{self.steps}"
+        """E.g. ``2-rf-4``, of several guidance scales ``teacher-25-g7.5``; the ids of its units begin with it."""
+        told = [self.role.name] if self.steps is None else [self.role.name, str(self.steps)]
+        return "-".join([*told, f"g{self.guidance!r}".removesuffix(".0")] if self.is_swept else told)
+
+    @property
+    def label(self) -> str:
+        """How it is sampled, for people: ``1 step``, ``25 steps, guidance 7.5``."""
+        if self.steps is None:
+            return "as they are"
+        steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
+        return f"{steps}, guidance {self.guidance:g}" if self.is_swept else steps
 
 
 def present(config: EvaluateJob, inputs: Collection[str]) -> list[Role]:
@@ -32,21 +45,38 @@ def present(config: EvaluateJob, inputs: Collection[str]) -> list[Role]:
 
 def simulated(config: EvaluateJob, inputs: Collection[str]) -> list[Role]:
     """The roles whose paths from noise to latent have a straightness."""
-    return [role for role in present(config, inputs) if role.sampling != "one_step"]
+    return [role for role in present(config, inputs) if role.sampling in ("teacher", "flow")]
 
 
 def cells(config: EvaluateJob, inputs: Collection[str]) -> list[Cell]:
-    """All cells; a model comes after the one that it is compared with, which takes ``teacher_steps``."""
+    """All cells; a model comes after the one that it is compared with.
+
+    A model's first cell is what others are compared with: ``teacher_steps``, at the guidance that is its own.
+    """
     return [cell for role in present(config, inputs) for cell in _cells_of(role, config)]
 
 
 def _cells_of(role: Role, config: EvaluateJob) -> list[Cell]:
+    if role.sampling == "drawn":
+        return [Cell(role, None, None, None)]
     if role.sampling == "one_step":
         return [Cell(role, 1, 1.0, "euler")]
     most = config.teacher_steps
     steps = [most, *sorted({*config.steps} - {most}, reverse=True)]
     solver = config.teacher_solver if role.sampling == "teacher" else "euler"
-    return [Cell(role, count, guidance_of(role, config), solver) for count in steps]
+    scales = _scales(role, config)
+    return [Cell(role, count, scale, solver, len(scales) > 1) for count in steps for scale in scales]
+
+
+def first_of(role: str, found: Sequence[Cell]) -> Cell:
+    """The first cell of a role, by its name."""
+    return next(cell for cell in found if cell.role.name == role)
+
+
+def _scales(role: Role, config: EvaluateJob) -> list[float]:
+    """The guidance scales that a role is measured at, its own first."""
+    own = guidance_of(role, config)
+    return [own, *(scale for scale in config.guidances if scale != own)] if role.sampling == "teacher" else [own]
 
 
 def guidance_of(role: Role, config: EvaluateJob) -> float:

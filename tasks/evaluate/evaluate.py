@@ -10,21 +10,25 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from pydantic import JsonValue
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from infra.artifact.manifest import UnitRecord
 from models.judges.pixels import pictures_at
-from models.pipelines.text_to_image import TextToImage
+from models.pipelines.text_to_image import Sampler, TextToImage
 from models.resizing import Resize
 from models.solvers import straightness
+from tasks.data.drawn import paired
 from tasks.data.load import load_model
+from tasks.data.picture_batches import picture_batches
 from tasks.data.world import is_miniature
 from tasks.evaluate.cells import (
     SPEED,
     Cell,
     cells,
+    first_of,
     guidance_of,
     shard_id,
     shards,
@@ -119,6 +123,12 @@ class Evaluation(StageWork[EvaluateJob]):
         return self.model(self.cells[0].role)
 
     @cached_property
+    def drawn(self) -> list[Path]:
+        """The files of pictures that were drawn elsewhere, by caption."""
+        folder = self.inputs[self.cells[0].role.input].folder("pictures")
+        return paired(folder, [caption.file_name for caption in self.captions[: self.config.num_images]])
+
+    @cached_property
     def judges(self) -> Judges:
         """The networks that look at the pictures. Raises UserError for weights that are not there."""
         return load_judges(self.config, self.inputs, is_miniature(self.annotations))
@@ -134,15 +144,29 @@ class Evaluation(StageWork[EvaluateJob]):
 
     def sample(self, cell: Cell, pictures: range) -> Sampled:
         """The cell's samples; the same noise and captions for every cell."""
-        sampled, model, size = Sampled(), self.model(cell.role), self.work.performance.sample_batch_size
+        sampled, size = Sampled(), self.work.performance.sample_batch_size
+        if cell.solver is None:
+            return self._read(sampled, pictures)
+        model, sample = self.model(cell.role), self._sampler(cell)
         for start in range(pictures.start, pictures.stop, size):
             batch = range(start, min(start + size, pictures.stop))
             prompts = self.prompts(batch)
-            noise = sample_noise(seeds_of(self.config.seed, batch), model.latent_shape)
-            latent = model.sample(noise, prompts, cell.steps, cell.guidance, cell.solver)
-            drawn, texts = pictures_at(model.decode(latent), self.resize), self.real.texts[batch.start : batch.stop]
-            sampled.add(Seen.of(self.judges, drawn, prompts, texts), latent)
+            latent = sample(sample_noise(seeds_of(self.config.seed, batch), model.latent_shape), prompts)
+            sampled.add(self._seen(pictures_at(model.decode(latent), self.resize), batch), latent)
             self.work.advance(len(batch))
+        return sampled
+
+    def _seen(self, pictures: Tensor, numbers: range) -> Seen:
+        return Seen.of(self.judges, pictures, self.prompts(numbers), self.real.texts[numbers.start : numbers.stop])
+
+    def _read(self, sampled: Sampled, pictures: range) -> Sampled:
+        """Pictures that were drawn elsewhere, as if they were samples."""
+        paths, size = self.drawn[pictures.start : pictures.stop], self.work.performance.sample_batch_size
+        start = pictures.start
+        for read in picture_batches(paths, self.resize, size):
+            sampled.add(self._seen(read, range(start, start + len(read))), None)
+            self.work.advance(len(read))
+            start += len(read)
         return sampled
 
     def _reference(self, others: range) -> Made:
@@ -152,35 +176,38 @@ class Evaluation(StageWork[EvaluateJob]):
     def _shard(self, cell: Cell, number: int, pictures: range) -> Made:
         """A shard of a cell; the first also has the pictures for the contact sheet."""
         teachers = {"own_distances": cell.role.own_teacher, "teacher_distances": self.cells[0].role.name}
-        cells_of = {name: f"{role}-{self.config.teacher_steps}" for name, role in teachers.items()}
+        firsts = {name: first_of(role, self.cells) for name, role in teachers.items() if cell.role.own_teacher and role}
         compared = {
-            name: self._tensor(shard_id(other, number), "latents")
-            for name, other in cells_of.items()
-            if other != cell.name
+            name: self._tensor(shard_id(other.name, number), "latents")
+            for name, other in firsts.items()
+            if other != cell
         }
         sampled = self.sample(cell, pictures)
         tensors = sampled.to_tensors(compared)
-        if cell.steps == self.config.teacher_steps:
+        if firsts and cell.steps == self.config.teacher_steps:
             tensors["latents"] = sampled.latents  # others are compared with these
         return {**tensors, "contact": sampled.contact} if number == 0 else tensors
 
     def _speed(self) -> Made:
         """The times of all cells, `latency.CELL` and `rate.CELL`."""
-        draws = {cell.name: self._draw(cell) for cell in self.cells}
+        draws = {cell.name: self._draw(cell) for cell in self.cells if cell.solver}
         prompts, sizes = self.prompts(self.shards[0]), self.work.performance.throughput_batch_sizes
         found = {f"latency.{name}": one for name, one in latencies(draws, prompts, self.work.advance).items()}
         found |= {f"rate.{name}": one for name, one in rates(draws, prompts, sizes).items()}
         return found
 
     def _draw(self, cell: Cell) -> Draw:
-        model = self.model(cell.role)
-        sample = model.sampler(cell.steps, cell.guidance, cell.solver)
+        model, sample = self.model(cell.role), self._sampler(cell)
 
         def draw(prompts: Sequence[str]) -> Tensor:
             noise = sample_noise(seeds_of(self.config.seed, range(len(prompts))), model.latent_shape)
             return model.decode(sample(noise, prompts))
 
         return draw
+
+    def _sampler(self, cell: Cell) -> Sampler:
+        assert cell.steps is not None and cell.guidance is not None and cell.solver is not None
+        return self.model(cell.role).sampler(cell.steps, cell.guidance, cell.solver)
 
     def _straightness(self, role: Role) -> Made:
         """S per element of the guided field, Euler with ``teacher_steps`` steps, and a few of its paths."""
@@ -223,8 +250,10 @@ class Evaluation(StageWork[EvaluateJob]):
 
     def _measured(self, cell: Cell) -> dict[str, Tensor]:
         """What was measured of a cell beside its pictures: times, and S for a model at its most steps."""
-        found = {name: self._tensor(SPEED, f"{name}.{cell.name}") for name in ("latency", "rate")}
-        if cell.role in self.simulated and cell.steps == self.config.teacher_steps:
+        timed = ("latency", "rate") if cell.solver else ()
+        found = {name: self._tensor(SPEED, f"{name}.{cell.name}") for name in timed}
+        has_path = cell.role in self.simulated and self.config.teacher_steps > 1  # a single step is straight
+        if has_path and cell == first_of(cell.role.name, self.cells):
             found["straightness"] = self._tensor(straightness_id(cell.role), "straightness")
         return found
 
@@ -233,12 +262,17 @@ class Evaluation(StageWork[EvaluateJob]):
         counted = {"num_images": self.config.num_images, **numbers(Reduced(columns, compared))}
         return Measured.model_validate({**told, **counted})
 
+    def _protocol(self) -> dict[str, JsonValue]:
+        of = self.drawn if self.cells[0].solver is None else self.first
+        counts = Counts(len(self.captions), self.real.pictures)
+        return protocol(self.config, self.inputs, self.annotations, counts, of, self.resize)
+
     def _commit_results(self, records: list[Measured]) -> None:
         """The tables (volatile: they hold timings) and what the report draws."""
-        folder, counts = self.out.workdir, Counts(len(self.captions), self.real.pictures)
+        folder = self.out.workdir
         metrics = Metrics(
             schema_version=2,
-            protocol=protocol(self.config, self.inputs, self.annotations, counts, self.first, self.resize),
+            protocol=self._protocol(),
             records=tuple(records),
         )
         (folder / "metrics.json").write_text(metrics.model_dump_json(indent=2) + "\n")

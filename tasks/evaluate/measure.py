@@ -24,12 +24,12 @@ class Sampled:
     latent_batches: list[Tensor] = field(default_factory=list)
     first: list[Tensor] = field(default_factory=list)
 
-    def add(self, seen: Seen, latent: Tensor) -> None:
-        """Take a batch in, as the judges see it."""
+    def add(self, seen: Seen, latent: Tensor | None) -> None:
+        """Take a batch in, as the judges see it; pictures that were drawn elsewhere have no latent."""
         for name, statistic in STATISTICS.items():
             if (values := statistic(seen)) is not None:
                 self.statistics.setdefault(name, []).append(values)
-        self.latent_batches.append(latent.half())
+        self.latent_batches += [] if latent is None else [latent.half()]
         self.first += list(seen.pictures[: max(0, CONTACT_PICTURES - len(self.first))])
 
     @property

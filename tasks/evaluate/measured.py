@@ -18,8 +18,11 @@ class Cell(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    model: str = Field(description="teacher, 2-rf, student, direct or floor (the teacher against itself)")
-    steps: int | None = Field(default=None, description="solver steps")
+    model: str = Field(
+        description="teacher, 2-rf, student, direct or floor (the teacher against itself); model or pictures, measured"
+        " alone"
+    )
+    steps: int | None = Field(default=None, description="solver steps; null for pictures")
     guidance: float | None = Field(default=None, description="guidance scale, 1 is off")
     solver: str | None = Field(default=None, description="dpmsolver++, ddim or euler")
     num_images: int | None = Field(default=None, description="pictures measured")
@@ -79,6 +82,19 @@ def fullest(records: Sequence[Measured], model: str) -> Measured | None:
 def at_steps(records: Sequence[Measured], model: str, steps: int) -> Measured | None:
     """The model's record with that many steps."""
     return next((record for record in records if (record.model, record.steps) == (model, steps)), None)
+
+
+def of_own_guidance(records: Sequence[Measured]) -> list[Measured]:
+    """One record of each model and number of steps: that of the guidance that is its own, which comes first."""
+    found: dict[tuple[str, int | None], Measured] = {}
+    for record in records:
+        found.setdefault((record.model, record.steps), record)
+    return list(found.values())
+
+
+def measured_anywhere(records: Sequence[Measured]) -> list[Metric]:
+    """The metrics that some record has."""
+    return [metric for metric in METRICS if any(record.number(metric.key) is not None for record in records)]
 
 
 def shown_with_interval(record: Measured, metric: Metric) -> str:

@@ -1,7 +1,7 @@
 """The evaluation protocol: what stands beside every number, which says nothing without it (method, section 5)."""
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from models.judges.kid import SUBSET_SIZE, SUBSETS
 from models.pipelines.text_to_image import TextToImage
 from models.resizing import Resize
 from tasks.evaluate.bootstrap import FEW_REPLICATES, REPLICATES, TWO_SIDED_95, WIDE
-from tasks.evaluate.cells import LATENCY_ROUNDS
+from tasks.evaluate.cells import LATENCY_ROUNDS, present, simulated
 from tasks.evaluate.independence import trained_with
 from tasks.evaluate.speed import RATE_ROUNDS
 from tasks.sections import NEIGHBOURS, Clip, EvaluateJob
@@ -33,10 +33,14 @@ def protocol(
     inputs: Mapping[str, Source],
     annotations: Path,
     counts: Counts,
-    teacher: TextToImage,
+    teacher: TextToImage | Sequence[Path],
     resize: Resize,
 ) -> dict[str, JsonValue]:
-    """What stands beside every number (method, section 5)."""
+    """What stands beside every number (method, section 5).
+
+    ``teacher`` is the model of the first role, or the files of pictures that were drawn elsewhere.
+    """
+    roles = present(config, inputs)
     captions, count, has_reference = counts.captions, config.num_images, config.reference != "none"
     own, others = f"captions 1 to {count} of {captions}", f"captions {count + 1} to {2 * count} of {captions}"
     real, rest = f"own pictures of {own}", "reference_coco"
@@ -51,7 +55,10 @@ def protocol(
         },
         "num_images": count,
         "evaluated": own,
-        "seeds": f"per image: sha256 of '{config.seed}/evaluate/<index>', numpy's Philox",
+        "measured": {role.name: inputs[role.input].digest for role in roles},
+        "seeds": f"per image: sha256 of '{config.seed}/evaluate/<index>', numpy's Philox"
+        if not isinstance(teacher, Sequence)
+        else None,
         "reference": f"teacher, {config.teacher_steps} steps, {others}, other seeds" if has_reference else None,
         "reference_coco": f"{real}; upright, transparency on white, centre crop on the long edge; {resize}",
         "floor": f"teacher: {own} against the reference; real: own pictures of {others} against {rest}"
@@ -60,15 +67,15 @@ def protocol(
         "intervals": f"95 %: {TWO_SIDED_95} standard deviations of {REPLICATES} bootstrap replicates over pictures "
         f"({FEW_REPLICATES} for features of more than {WIDE} dimensions), of times over {LATENCY_ROUNDS} rounds and "
         f"{RATE_ROUNDS} of a batch",
-        "straightness": f"per element, guided, Euler {config.teacher_steps} steps, N {config.straightness_images}",
+        "straightness": f"per element, guided, Euler {config.teacher_steps} steps, N {config.straightness_images}"
+        if simulated(config, inputs)
+        else None,
         "distance_to_own_teacher": "squared per element of latents from the same noise; the student's teacher is "
-        f"the 2-RF at {config.teacher_steps} steps",
-        "dtype": str(teacher.dtype),
-        "autoencoder": teacher.decoder,
-        "pictures": "uint8, never JPEG",
-        "safety_checker": "off",
+        f"the 2-RF at {config.teacher_steps} steps"
+        if any(role.own_teacher for role in roles)
+        else None,
+        **_drawn(teacher, resize),
         "size": resize.size,
-        "generated": f"{teacher.pixels_per_side} px; {resize}",
         "real": {"set": config.real, "digest": inputs["real"].digest},
         "features": config.features,
         "features_resize": config.inception_resize if config.features == "inception" else "PIL, the network's own",
@@ -97,6 +104,20 @@ def _extras(inputs: Mapping[str, Source], config: EvaluateJob) -> Iterator[tuple
         yield "dinov2", {"digest": digest, "size": "224 px, PIL bicubic, antialiased"}
     if "cmmd" in config.extras and config.cmmd_clip:
         yield "cmmd", {**_clip(inputs, config.cmmd_clip), "scale": "x 1000, no interval"}
+
+
+def _drawn(by: TextToImage | Sequence[Path], resize: Resize) -> dict[str, JsonValue]:
+    """How the pictures came about."""
+    if not isinstance(by, Sequence):
+        return {
+            "dtype": str(by.dtype),
+            "autoencoder": by.decoder,
+            "pictures": "uint8, never JPEG",
+            "safety_checker": "off",
+            "generated": f"{by.pixels_per_side} px; {resize}",
+        }
+    kinds = ", ".join(sorted({path.suffix.lower().lstrip(".") for path in by}))
+    return {"pictures": f"drawn elsewhere, {by[0].name} to {by[-1].name} ({kinds})", "generated": str(resize)}
 
 
 def _digest(inputs: Mapping[str, Source], mini: bool, weights: str | None) -> str:

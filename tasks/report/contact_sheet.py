@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.numpy import load_file
 
+from tasks.evaluate.cells import Cell
 from tasks.roles import Role
 
 FEW = 4
@@ -24,16 +25,20 @@ LARGEST = 256  # pixels per side in the page; larger pictures are shrunk
 
 @dataclass(frozen=True)
 class Row:
-    """The pictures uint8 [n, H, W, 3] of a model in `steps` steps."""
+    """The pictures uint8 [n, H, W, 3] of a cell."""
 
-    role: Role
-    steps: int
+    cell: Cell
     pictures: NDArray[np.uint8]
 
     @property
-    def steps_label(self) -> str:
-        """`1 step`, `25 steps`."""
-        return f"{self.steps} step{'' if self.steps == 1 else 's'}"
+    def role(self) -> Role:
+        """Of the model that drew them."""
+        return self.cell.role
+
+    @property
+    def steps(self) -> int:
+        """In how many they were drawn; 0 where nobody knows."""
+        return self.cell.steps or 0
 
 
 @dataclass(frozen=True)
@@ -54,21 +59,17 @@ class ContactSheet:
 
     def others(self) -> list[Row]:
         """The remaining rows."""
-        told = {(row.role.name, row.steps) for row in self.shown()}
-        return [row for row in self.rows if (row.role.name, row.steps) not in told]
+        told = [row.cell for row in self.shown()]
+        return [row for row in self.rows if row.cell not in told]
 
 
-def read_contact_sheet(tensors: Path, prompts: Path, columns: int, roles: Sequence[Role]) -> ContactSheet:
-    """The first columns of `contact.safetensors` (`ROLE-STEPS`: uint8 [n, 3, H, W]) and `contact.json`."""
+def read_contact_sheet(tensors: Path, prompts: Path, columns: int, cells: Sequence[Cell]) -> ContactSheet:
+    """The first columns of `contact.safetensors` (uint8 [n, 3, H, W] by a cell's name) and `contact.json`."""
     texts: list[str] = json.loads(prompts.read_text())["prompts"]
-    rows = [_row(name, pictures[:columns], roles) for name, pictures in load_file(tensors).items()]
-    rows.sort(key=lambda row: (roles.index(row.role), -row.steps))
+    pictures, roles = load_file(tensors), [cell.role for cell in cells]
+    rows = [Row(cell, pictures[cell.name][:columns].transpose(0, 2, 3, 1)) for cell in cells]
+    rows.sort(key=lambda row: (roles.index(row.role), -row.steps, row.cell.guidance or 0))
     return ContactSheet(texts[: min(columns, *(len(row.pictures) for row in rows))], rows)
-
-
-def _row(name: str, pictures: NDArray[np.uint8], roles: Sequence[Role]) -> Row:
-    model, _, steps = name.rpartition("-")
-    return Row(next(role for role in roles if role.name == model), int(steps), pictures.transpose(0, 2, 3, 1))
 
 
 def to_data_uri(picture: NDArray[np.uint8]) -> str:
@@ -102,7 +103,8 @@ def draw(sheet: ContactSheet) -> Image.Image:
         y = top + number * (height + GAP)
         pen.rectangle((MARGIN, y, MARGIN + 3, y + height - 1), fill=row.role.colour)
         pen.text((MARGIN + 12, y + height // 2 - 16), row.role.label, fill="#1c2127", font=bold)
-        pen.text((MARGIN + 12, y + height // 2 + 1), row.steps_label, fill="#5c6670", font=font)
+        for place, told in enumerate(row.cell.label.split(", ")):
+            pen.text((MARGIN + 12, y + height // 2 + 1 + LINE * place), told, fill="#5c6670", font=font)
         for column, picture in enumerate(pictures):
             canvas.paste(picture, (MARGIN + LABEL + column * (width + GAP), y))
     return canvas

@@ -100,6 +100,26 @@ class Figures:
                 axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
         return sink[0]
 
+    def sweep(self, records: Sequence[Measured], across: Metric, up: Metric) -> str | None:
+        """A metric against another, a line for each model and number of steps through its guidance scales.
+
+        None where no model was measured at several. Raises ValueError when the logarithmic axis can show none.
+        """
+        lines = {key: points for key, points in _sweeps(records, across, up).items() if len(points) > 1}
+        if not lines:
+            return None
+        sink: list[str] = []
+        with self._panel(f"{up.title.partition(' to ')[0]} and {across.title}", sink, height=3.6) as axes:
+            for role in self.roles:
+                counts = sorted(steps for name, steps in lines if name == role.name)
+                for order, steps in enumerate(counts):
+                    _draw_sweep(axes, role, steps, lines[role.name, steps], strength=(order + 1) / len(counts))
+            axes.set_xlabel(across.title)
+            axes.set_ylabel(up.title)
+            axes.margins(0.12)
+            _y_axis(axes, up.is_log)
+        return sink[0]
+
     def training(self, curves: Sequence[Curve], column: str, title: str) -> str:
         """A column of training curves over the steps on a log axis: bin means, with the bins' range as a band.
 
@@ -181,6 +201,36 @@ def _draw_series(axes: Axes, role: Role, points: Points, order: int) -> None:
         markerfacecolor="none" if hollow else colour, markeredgecolor=colour if hollow else PAPER,
         markeredgewidth=1.8 if hollow else 1, zorder=3 + order, clip_on=False,
     )  # fmt: skip
+
+
+def _sweeps(records: Sequence[Measured], across: Metric, up: Metric) -> dict[tuple[str, int], Points]:
+    """Guidance and both numbers, [n, 3] in the order of the guidance, by model and number of steps."""
+    found: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
+    for record in records:
+        guidance, x, y = record.guidance, record.number(across.key), record.number(up.key)
+        if record.model == FLOOR or record.steps is None or guidance is None or x is None or y is None:
+            continue
+        found.setdefault((record.model, record.steps), []).append((guidance, x, y))
+    several = {key: sorted(points) for key, points in found.items() if len(points) > 1}
+    kept = {key: [point for point in points if point[2] > 0 or not up.is_log] for key, points in several.items()}
+    if several and not any(kept.values()):
+        raise ValueError("no value is positive, as its logarithmic axis needs")
+    return {key: np.array(points, dtype=np.float64).reshape(-1, 3) for key, points in kept.items()}
+
+
+def _draw_sweep(axes: Axes, role: Role, steps: int, points: Points, strength: float) -> None:
+    """A line, stronger the more steps it stands for: its points are named by their guidance, its last by the steps."""
+    guidance, x, y = points.T
+    axes.plot(
+        x, y, color=role.colour, alpha=0.35 + 0.65 * strength, marker=MARKERS[role.marker], markersize=5,
+        markeredgecolor=PAPER, markeredgewidth=0.8,
+    )  # fmt: skip
+    for scale, *at in points:
+        last = f" in {steps} step{'' if steps == 1 else 's'}" if scale == guidance[-1] else ""
+        axes.annotate(
+            f"{scale:g}{last}", at, xytext=(4, 5), textcoords="offset points", fontsize=8,
+            color=INK if last else MUTED,
+        )  # fmt: skip
 
 
 def _floor(axes: Axes, value: float) -> None:

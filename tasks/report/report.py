@@ -22,14 +22,22 @@ from safetensors.numpy import load_file
 from infra.artifact import Artifact, Source
 from infra.words import duration, size
 from tasks.data.inputs import as_artifact
-from tasks.evaluate.cells import present
-from tasks.evaluate.measured import Metrics, fullest, read_metrics, shown, shown_with_interval
+from tasks.evaluate.cells import cells, present
+from tasks.evaluate.measured import (
+    Metrics,
+    fullest,
+    measured_anywhere,
+    of_own_guidance,
+    read_metrics,
+    shown,
+    shown_with_interval,
+)
 from tasks.evaluate.metrics import METRICS, Metric
 from tasks.evaluate.verdicts import Verdict, verdicts
 from tasks.report import figures
 from tasks.report.contact_sheet import ContactSheet, draw, read_contact_sheet, to_data_uri
 from tasks.report.prompt_list import PromptList, read_prompt_list
-from tasks.roles import Role
+from tasks.roles import FLOOR, Role
 from tasks.sections import EvaluateJob, ReportJob
 from tasks.stage import StageResult, StageWork, Units, Work
 from tasks.stages import CURVE_FILE, STAGES, Group
@@ -37,6 +45,7 @@ from tasks.stages import CURVE_FILE, STAGES, Group
 FILES = ("report.html", "contact_sheet.png", "metrics.json")
 CELL_COLUMNS = (("steps", "steps"), ("guidance", "guidance"), ("solver", "solver"), ("num_images", "pictures"))
 
+_METRICS = {metric.key: metric for metric in METRICS}
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +77,8 @@ class WriteReport(StageWork[ReportJob]):
         super().__init__(work)
         self.evaluation = as_artifact(self.inputs["evaluate"])
         told = EvaluateJob.model_validate_json(json.dumps(self.evaluation.manifest.config))
-        self.roles = present(told, [record.role for record in self.evaluation.manifest.inputs])
+        there = [record.role for record in self.evaluation.manifest.inputs]
+        self.roles, self.cells = present(told, there), cells(told, there)
         self.figures = figures.Figures(self.roles)
 
     @cached_property
@@ -85,7 +95,7 @@ class WriteReport(StageWork[ReportJob]):
         """Draw the contact sheet, then the page."""
         started, (page, picture, copy) = time.monotonic(), (self.out.workdir / name for name in FILES)
         tensors, prompts = (self.evaluation.fetch(name) for name in ("contact.safetensors", "contact.json"))
-        sheet = read_contact_sheet(tensors, prompts, self.config.columns, self.roles)
+        sheet = read_contact_sheet(tensors, prompts, self.config.columns, self.cells)
         _sheet(sheet).save(picture, optimize=True)
         self.work.advance(1)
         page.write_text(self._page(sheet), encoding="utf-8")
@@ -109,12 +119,15 @@ class WriteReport(StageWork[ReportJob]):
             by_name={role.name: role for role in self.roles},
             models=[role for role in self.roles if fullest(records, role.name)],
             quality=list(self._quality()),
+            sweep=self._sweep(),
+            has_floor=bool(fullest(records, FLOOR)),
+            about=self.config.page,
             training=list(self._training(curves)),
             trained=[role for role in self.roles if role in [curve.role for curve in curves]],
             straightness=self._straightness(),
             trajectories=self._trajectories(),
             columns=CELL_COLUMNS,
-            metrics=[one for one in METRICS if any(record.number(one.key) is not None for record in records)],
+            metrics=measured_anywhere(records),
             records=records,
             prompts=self._prompts(),
             protocol=_flat(self.metrics.protocol),
@@ -128,9 +141,11 @@ class WriteReport(StageWork[ReportJob]):
 
     def _chain(self) -> Iterator[Link]:
         """The chain as it was run, link by link."""
-        if teacher := fullest(self.metrics.records, self.roles[0].name):
-            detail = f"{teacher.steps} steps, guidance {shown(teacher.guidance)}"
-            yield Link(self.roles[0].label, detail, self.roles[0])
+        first, records = self.roles[0], self.metrics.records
+        if (teacher := fullest(records, first.name)) and teacher.steps:
+            yield Link(first.label, f"{teacher.steps} steps, guidance {shown(teacher.guidance)}", first)
+        elif teacher:
+            yield Link(first.label, "drawn elsewhere", first)
         for stage_id, source in self.inputs.items():
             if not isinstance(source, Artifact):
                 continue
@@ -142,7 +157,10 @@ class WriteReport(StageWork[ReportJob]):
                 yield Link(f"{number}-RF", f"reflow, {_steps(made.config)} steps", role)
             elif made.stage == "distill" and role:
                 yield Link(role.label, f"distilled, {_steps(made.config)} steps", role)
-        yield Link("Picture", "in one step")
+        if any(role.sampling == "one_step" for role in self.roles):
+            yield Link("Picture", "in one step")
+        else:
+            yield Link(f"{records[0].num_images:,} pictures", "one for each caption")
 
     def _trained(self, source: Source) -> Role | None:
         """The role of what a training made."""
@@ -151,14 +169,25 @@ class WriteReport(StageWork[ReportJob]):
 
     def _quality(self) -> Iterator[Panel]:
         """Every number against the steps it takes, and the distance against the time."""
-        records, (first, *_), draw = self.metrics.records, METRICS, self.figures.of_metric
+        records, draw = of_own_guidance(self.metrics.records), self.figures.of_metric
         for metric in METRICS:
             if metric.title:
                 yield from _panels(metric.title, lambda of=metric: [draw(records, of)], _caption(metric))  # type: ignore[misc]
-        yield from _panels(
-            f"{first.title} and time",
-            lambda: [draw(records, first, against="seconds_per_image")],
-            "lower and further left is better",
+        distances = [metric for metric in measured_anywhere(records) if metric.reduced == "frechet"]
+        for first in distances[:1]:
+            yield from _panels(
+                f"{first.title} and time",
+                lambda of=first: [draw(records, of, against="seconds_per_image")],  # type: ignore[misc]
+                "lower and further left is better",
+            )
+
+    def _sweep(self) -> list[Panel]:
+        """The usual curve of guidance: how near to real pictures, and how near to the caption."""
+        distance, score = (_METRICS[key] for key in ("frechet_distance_coco", "clip_score"))
+        return _panels(
+            "The curve of guidance",
+            lambda: [self.figures.sweep(self.metrics.records, score, distance)],
+            "lower and further right is better; a point is named by its guidance",
         )
 
     def _curves(self) -> Iterator[figures.Curve]:
@@ -191,7 +220,7 @@ class WriteReport(StageWork[ReportJob]):
         flat = {
             name: path[:count].reshape(min(count, len(path)), path.shape[1], -1).astype(np.float64)
             for name, path in paths.items()
-            if count
+            if count and path.shape[1] > 2  # a single step is straight
         }
         return _panels("Paths of latents", lambda: self.figures.trajectories(flat)) if flat else []
 
@@ -267,12 +296,12 @@ def _curve(stage_id: str, source: Artifact, role: Role) -> figures.Curve:
 
 
 def _flat(value: Mapping[str, JsonValue], prefix: str = "") -> dict[str, str]:
-    """Nested records as dotted names and text."""
+    """Nested records as dotted names and text, without what does not apply."""
     found: dict[str, str] = {}
     for name, item in value.items():
         if isinstance(item, dict):
             found |= _flat(item, f"{prefix}{name}.")
-        else:
+        elif item is not None:
             text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
             found[prefix + name] = text or "none"
     return found

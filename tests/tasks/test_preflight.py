@@ -49,8 +49,8 @@ def test_a_solver_that_the_model_does_not_have(teacher: Path, flow: Path) -> Non
 
 
 def test_a_folder_that_is_no_model(teacher: Path, tmp_path: Path) -> None:
-    assert [*model_faults(teacher)] == []
-    (only,) = model_faults(tmp_path)
+    assert [*model_faults(teacher, "teacher.path")] == []
+    (only,) = model_faults(tmp_path, "teacher.path")
     assert only.startswith("teacher.path: ") and "no model_index.json" in only
 
 

@@ -12,7 +12,7 @@ from infra.errors import UserError
 
 
 def test_there_is_one_for_each_file() -> None:
-    assert algorithms() == ["instaflow", "miniature"] and DEFAULT in algorithms()
+    assert algorithms() == ["evaluation", "instaflow", "miniature"] and DEFAULT in algorithms()
 
 
 @pytest.mark.parametrize("name", algorithms())
@@ -37,4 +37,6 @@ def test_it_has_the_name_of_its_file_and_a_sentence(name: str) -> None:
 def test_an_unknown_one_is_refused_with_where_and_the_nearest(name: object, hint: str) -> None:
     with pytest.raises(UserError) as caught:
         find_algorithm(name, "mine.yaml")
-    assert str(caught.value) == (f"mine.yaml: algorithm: found {name!r}, expected one of instaflow, miniature.{hint}")
+    assert str(caught.value) == (
+        f"mine.yaml: algorithm: found {name!r}, expected one of evaluation, instaflow, miniature.{hint}"
+    )

@@ -246,18 +246,18 @@ def test_a_standing_server_takes_the_records_of_later_runs(start: Start, cli: Cl
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "tinny"], "recipe tinny: there is no such recipe. Expected one of mini"),
+        (["run", "tinny"], "recipe tinny: there is no such recipe. Expected one of coco2014-30k"),
         (["plan", "tiny", "--set", "pairs.stepz=1"], "pairs.stepz: unknown key. Did you mean pairs.steps?"),
         (["run", "tiny", "--only", "prompts,pairs-1"], "stage prompts needs world, which is left out of this run"),
         (["run", "tiny", "--force", "clip"], "--force clip: this recipe has no such stage"),
         (["plan", "tiny", "--set", "teacher.path=/nowhere"], "/nowhere: no such file or folder"),
         (["plan", "tiny", "--set", "algorithm=miniature"], "--set algorithm=miniature: the recipe's file says which"),
-        (["plan", "other.yaml"], "other.yaml: algorithm: found 'instaflw', expected one of instaflow, miniature. Did"),
+        (["plan", "other.yaml"], "other.yaml: algorithm: found 'instaflw', expected one of evaluation, instaflow,"),
         (["generate", "a large red circle"], "recipe mini has no distill here. Run it first"),
         (["generate", "a ring", "--model", "2-rf", "--recipe", "two.yaml"], "recipe two has no reflow-2 here"),
         (
             ["generate", "a ring", "--model", "studnet"],
-            "--model studnet: there is no such model. Expected teacher, 2-rf",
+            "model studnet: there is no such model. Expected teacher, 2-rf",
         ),
         (["plan", "tiny", "--set", "prompts={source: text, path: gone.txt}"], "prompts.path: gone.txt: no such file"),
         (["plan", "tiny", "--set", "pairs.steps=4", "--set", "pairs.steps=5"], "--set pairs.steps=4: contradicted by"),

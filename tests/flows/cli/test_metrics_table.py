@@ -25,7 +25,7 @@ def test_a_line_per_record_with_what_applies() -> None:
         console.print(metrics_table(metrics))
     head, first, second, last = captured.get().splitlines()
     assert head.split()[:4] == ["model", "steps", "guidance", "Frechet"]
-    assert first.split() == ["floor", "25", "3", "0.1", *"\u2013" * 8]
+    assert first.split() == ["floor", "25", "3", "0.1", *"\u2013" * 2]
     assert second.split() == [
         "student",
         "1",
@@ -33,12 +33,9 @@ def test_a_line_per_record_with_what_applies() -> None:
         "0.123",
         "\u00b1",
         "0.0081",
-        "\u2013",
         "95.7",
         "%",
-        *"\u2013" * 4,
         "10",
         "ms",
-        "\u2013",
     ]
     assert last.strip() == "1000 pictures a line; abacus"

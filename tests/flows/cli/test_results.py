@@ -96,7 +96,7 @@ def test_a_model_that_there_is_not_is_told_which_there_are(kitchen: Kitchen, ask
     with pytest.raises(UserError) as caught:
         model_source(kitchen.store, asked, CHAIN)
     assert str(caught.value) == (
-        f"--model {asked}: there is no such model. Expected teacher, 2-rf, student, direct, an artifact"
+        f"model {asked}: there is no such model. Expected teacher, 2-rf, student, direct, an artifact"
         f" (stage/fingerprint) or a diffusers folder.{hint}"
     )
 
@@ -161,7 +161,7 @@ def test_any_model_has_a_name(kitchen: Kitchen, tmp_path: Path) -> None:
 
 def test_a_role_that_the_recipe_does_not_make_is_told_so(kitchen: Kitchen) -> None:
     chain = chain_of(parse_recipe({"name": "test", "direct": {"enabled": False}}, "test"))
-    with pytest.raises(UserError, match="--model direct: the recipe test makes none"):
+    with pytest.raises(UserError, match="model direct: the recipe test makes none"):
         model_source(kitchen.store, "direct", chain)
 
 

@@ -256,7 +256,7 @@ def test_broken_yaml_in_a_base_names_the_base(write: Write) -> None:
 
 
 def test_bundled_recipes_are_the_files_beside_the_code() -> None:
-    files = sorted((ROOT / "flows" / "recipes").glob("*.yaml"))
+    files = sorted((ROOT / "flows" / "recipes").glob("*.yaml"), key=lambda file: file.stem)
     assert bundled() == [file.stem for file in files] and {"mini", "sd15-instaflow-0.9b", "tiny"} <= {*bundled()}
     for file in files:
         assert recipe_path(file.stem) == file and load_recipe(file.stem).name == file.stem
@@ -294,7 +294,8 @@ def test_an_algorithm_that_is_none_names_the_file_that_says_so(write: Write) -> 
         with pytest.raises(UserError) as caught:
             load_recipe(path)
         assert str(caught.value) == (
-            f"{base}: algorithm: found 'instaflw', expected one of instaflow, miniature. Did you mean instaflow?"
+            f"{base}: algorithm: found 'instaflw', expected one of evaluation, instaflow, miniature."
+            " Did you mean instaflow?"
         )
 
 

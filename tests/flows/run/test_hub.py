@@ -71,5 +71,5 @@ def test_nothing_is_downloaded_unasked(name: str, cached: Path, monkeypatch: pyt
 
 def test_a_download_that_fails_says_so(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"^teacher\.path: owner/other at v1 cannot be downloaded: "):
+    with pytest.raises(UserError, match=r"^owner/other at v1 cannot be downloaded: "):
         given("model", "hub://owner/other@v1?download")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from tasks.evaluate.cells import (
+    SPEED,
     captions_needed,
     cells,
+    first_of,
     present,
     real_shards,
     sets_of_pictures,
@@ -15,9 +17,11 @@ from tasks.evaluate.cells import (
 )
 from tasks.roles import RECTIFIED, STANDARD, TEACHER
 from tasks.sections import EvaluateJob
+from tasks.stages import STAGES
 
 JOB = EvaluateJob(num_images=10, steps=(8, 1, 4, 8), teacher_steps=4, teacher_guidance=5.0, rectified_guidance=1.5)
 ALL = [role.input for role in STANDARD]
+DRAWN = TEACHER.model_copy(update={"name": "drawn", "input": "drawn", "own_teacher": None, "sampling": "drawn"})
 THIRD = RECTIFIED.model_copy(update={"name": "3-rf", "input": "third"})
 
 
@@ -53,6 +57,35 @@ def test_a_role_more_is_a_row_more() -> None:
     more = [cell.name for cell in cells(job, [*ALL, "third"])]
     assert more == [cell.name for cell in cells(JOB, ALL)] + ["3-rf-4", "3-rf-8", "3-rf-1"]
     assert straightness_id(THIRD) == "straightness-3-rf"
+
+
+def test_the_teacher_is_swept_over_guidance_its_own_first() -> None:
+    job = JOB.model_copy(update={"steps": (4, 1), "guidances": (2.0, 5.0, 7.5)})
+    found = cells(job, ["teacher", "rectified"])
+    assert [(cell.name, cell.guidance) for cell in found] == [
+        ("teacher-4-g5", 5.0), ("teacher-4-g2", 2.0), ("teacher-4-g7.5", 7.5),
+        ("teacher-1-g5", 5.0), ("teacher-1-g2", 2.0), ("teacher-1-g7.5", 7.5),
+        ("2-rf-4", 1.5), ("2-rf-1", 1.5),
+    ]  # fmt: skip
+    assert [cell.label for cell in found[3:7]] == [
+        "1 step, guidance 5", "1 step, guidance 2", "1 step, guidance 7.5", "4 steps",
+    ]  # fmt: skip
+    assert first_of("teacher", found) == found[0] and first_of("2-rf", found).name == "2-rf-4"
+
+
+def test_guidance_that_is_not_swept_changes_no_identity() -> None:
+    same = JOB.model_copy(update={"guidances": (5.0,)})
+    assert "guidances" not in JOB.identity() and "guidances" in same.identity()
+    assert [cell.name for cell in cells(same, ALL)] == [cell.name for cell in cells(JOB, ALL)]
+
+
+def test_pictures_that_were_drawn_elsewhere_are_one_cell() -> None:
+    job = JOB.model_copy(update={"roles": (DRAWN,), "reference": "none"})
+    (cell,) = cells(job, ["drawn", "coco"])
+    assert (cell.name, cell.label, cell.steps, cell.solver) == ("drawn", "as they are", None, None)
+    assert simulated(job, ["drawn"]) == []
+    units = STAGES["evaluate"].extent(job, ["drawn", "coco"])
+    assert SPEED not in units.ids and units.cost == 0 and shard_id("drawn", 0) in units.ids
 
 
 def test_a_reference_takes_as_many_captions_again() -> None:

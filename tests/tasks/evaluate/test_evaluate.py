@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from infra.artifact import Artifact, Draft, Folder, Source
@@ -17,6 +18,7 @@ from infra.store import Store
 from infra.store.local import LocalStore
 from tasks.evaluate.measured import read_metrics
 from tasks.progress import Progress, silent
+from tasks.roles import RECTIFIED
 from tasks.sections import Clip, EvaluateJob, Pictures, RealJob
 from tasks.stage import run_stage
 from tasks.stages import STAGES
@@ -144,7 +146,7 @@ def test_the_same_model_under_two_names_gets_the_same_numbers(inputs: dict[str, 
     # ... and the direct student is measured against the teacher, as the 2-RF is.
     direct = found["direct", 1]["distance_to_own_teacher"]
     assert direct == pytest.approx(found["2-rf", 1]["distance_to_own_teacher"], rel=1e-3) and direct > 0.1
-    assert found["2-rf", 1]["straightness"] == pytest.approx(0, abs=1e-9), "one step is straight"
+    assert found["2-rf", 1]["straightness"] is None, "one step is straight, whatever the model"
 
 
 def test_the_floor_is_measured_on_the_other_pictures(evaluation: Artifact) -> None:
@@ -269,6 +271,46 @@ def test_a_second_evaluation_of_other_models_finds_the_real_pictures_seen(
     second = run({**inputs, "teacher": flow}, store, JOB.model_copy(update={**told, "seed": 3}))
     assert len(store.folders("evaluate")) == 2 and len(store.folders("real")) == 1
     assert records(first)["teacher", 1]["clip_score"] != records(second)["teacher", 1]["clip_score"]
+
+
+def test_guidance_is_swept_at_every_number_of_steps(inputs: dict[str, Source], store: Store) -> None:
+    job = JOB.model_copy(update={"guidances": (1.0, 2.0), "reference": "none"})
+    fewer = {role: inputs[role] for role in ("coco", "judge", "teacher", "rectified")}
+    made = run(fewer, store, job)
+    found = metrics(made)["records"]
+    assert [(one["model"], one["steps"], one["guidance"]) for one in found] == [
+        ("teacher", 2, 2.0), ("teacher", 2, 1.0), ("teacher", 1, 2.0), ("teacher", 1, 1.0),
+        ("2-rf", 2, 1.5), ("2-rf", 1, 1.5),
+    ]  # fmt: skip
+    own, other = found[:2]
+    assert own["straightness"] is not None and other["straightness"] is None, "it is that of its own guidance"
+    assert own["distance_to_teacher"] is None and other["distance_to_teacher"] > 0, "others are compared with it"
+    assert own["clip_score"] != other["clip_score"]
+    assert {"teacher-2-g2", "teacher-2-g1", "2-rf-2"} <= {*load_file(made.fetch("contact.safetensors"))}
+
+
+def test_pictures_that_were_drawn_elsewhere_have_the_numbers_of_those_drawn_here(
+    inputs: dict[str, Source], evaluation: Artifact, store: Store, tmp_path: Path
+) -> None:
+    """The 2-RF's own pictures, saved and read again: what asks for no model is the same, the rest is null."""
+    (tmp_path / "drawn").mkdir()
+    for number, picture in enumerate(load_file(evaluation.fetch("contact.safetensors"))["2-rf-2"]):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / "drawn" / f"{number}.png")
+    role = RECTIFIED.model_copy(update={"name": "drawn", "input": "pictures", "own_teacher": None, "sampling": "drawn"})
+    job = JOB.model_copy(update={"roles": (role,), "reference": "none", "pictures": Pictures(size=32)})
+    drawn = Folder.open(tmp_path / "drawn", "pictures")
+    made = run({"coco": inputs["coco"], "judge": inputs["judge"], "pictures": drawn}, store, job)
+    (record,), same = metrics(made)["records"], records(evaluation)["2-rf", 2]
+    told = {name for name in NUMBERS if record[name] is not None}
+    assert told == {"frechet_distance_coco", "clip_score", "attribute_accuracy"}
+    assert {name: record[name] for name in told} == pytest.approx({name: same[name] for name in told}, rel=1e-5)
+    assert (record["steps"], record["guidance"], record["solver"], record["num_images"]) == (None, None, None, 4)
+    protocol = metrics(made)["protocol"]
+    assert protocol["pictures"] == "drawn elsewhere, 0.png to 3.png (png)"
+    assert protocol["measured"] == {"drawn": drawn.digest} and protocol["seeds"] is None
+    sharded = job.model_copy(update={"shard_size": 3})
+    again = metrics(run({"coco": inputs["coco"], "judge": inputs["judge"], "pictures": drawn}, store, sharded))
+    assert {name: again["records"][0][name] for name in told} == pytest.approx({name: record[name] for name in told})
 
 
 def test_missing_weights_are_named(inputs: dict[str, Source], store: Store, tmp_path: Path) -> None:

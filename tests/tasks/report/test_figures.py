@@ -19,6 +19,7 @@ from tests.tasks import small_run
 RECORDS = [Measured.model_validate(record) for record in small_run.records()]
 FRECHET, *_ = METRICS
 ACCURACY = next(metric for metric in METRICS if metric.unit == "%" and metric.title)
+REAL, CLIP = (next(one for one in METRICS if one.key == key) for key in ("frechet_distance_coco", "clip_score"))
 ALL = Figures(STANDARD)
 
 
@@ -70,6 +71,31 @@ def test_a_figure_against_the_time_says_so() -> None:
     assert svg is not None
     assert {"Fréchet distance and time", "time for a picture, batch 1"} <= {*words(svg)}
     assert any(word.endswith(" ms") for word in words(svg))
+
+
+def swept(steps: int, *points: tuple[float, float, float]) -> list[Measured]:
+    return [
+        Measured(model="teacher", steps=steps, guidance=scale, clip_score=score, frechet_distance_coco=distance)
+        for scale, score, distance in points
+    ]
+
+
+def test_a_sweep_is_a_line_for_each_number_of_steps_its_points_named_by_guidance() -> None:
+    few, many = swept(4, (5, 0.31, 30.0), (1, 0.25, 45.0)), swept(25, (5, 0.32, 22.0), (1.5, 0.28, 20.0), (9, 0.33, 27))
+    others = [record for record in RECORDS if record.model != "teacher"]
+    svg = ALL.sweep([*few, *many, *others], CLIP, REAL)
+    assert svg is not None
+    found = words(svg)
+    assert {"1", "5 in 4 steps", "1.5", "5", "9 in 25 steps", CLIP.title, REAL.title} <= {*found}
+    assert "9" not in found and "--role-teacher" in svg and "--role-2-rf" not in svg, "one guidance is no sweep"
+    assert svg == ALL.sweep([*many[::-1], *few], CLIP, REAL), "in the order of the guidance"
+
+
+def test_without_a_sweep_there_is_no_figure_of_it() -> None:
+    assert ALL.sweep(RECORDS, CLIP, REAL) is None
+    assert ALL.sweep(swept(4, (5, 0.31, 30.0)), CLIP, REAL) is None
+    with pytest.raises(ValueError, match="no value is positive"):
+        ALL.sweep(swept(4, (5, 0.31, 0.0), (1, 0.2, 0.0)), CLIP, REAL)
 
 
 def test_a_share_is_drawn_in_percent() -> None:

@@ -17,22 +17,24 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from flows.algorithms.instaflow import CLAIMS
+from flows.algorithms.instaflow import CLAIMS, PAGE
 from infra.artifact import MANIFEST, Artifact, Source
 from infra.store import Store
+from tasks.evaluate.cells import cells
 from tasks.evaluate.measured import shown
 from tasks.progress import Progress, silent
 from tasks.report import figures
 from tasks.report import report as report_module
 from tasks.report.contact_sheet import draw, read_contact_sheet
 from tasks.roles import STANDARD, STUDENT
-from tasks.sections import Report, ReportJob
+from tasks.sections import EvaluateJob, Report, ReportJob
 from tasks.stage import run_stage
 from tasks.stages import STAGES
 from tests.tasks import small_run
 from tests.tasks.conftest import PERF
 from tests.tasks.small_run import NASTY
 
+CELLS = cells(EvaluateJob(steps=small_run.STEPS), [role.input for role in STANDARD])
 LABELS = {"floor": "Floor", **{role.name: role.label for role in STANDARD}}
 
 VOID = {"meta", "img", "br", "hr", "input", "link"}
@@ -78,7 +80,7 @@ def report(
     store: Store, inputs: dict[str, Source], config: Report | None = None, progress: Progress = silent
 ) -> Artifact:
     """What the stage makes beside the claims of the algorithm."""
-    job = ReportJob.of(config or Report(), "instaflow", CLAIMS)
+    job = ReportJob.of(config or Report(), "instaflow", CLAIMS, PAGE)
     return run_stage(STAGES["report"], job, inputs, store, PERF, progress)
 
 
@@ -103,7 +105,7 @@ def test_the_contact_sheet_has_as_many_columns_as_asked_for(
     store: Store, inputs: dict[str, Source], evaluation: Artifact
 ) -> None:
     tensors, prompts = evaluation.fetch("contact.safetensors"), evaluation.fetch("contact.json")
-    sheet = read_contact_sheet(tensors, prompts, 3, STANDARD)
+    sheet = read_contact_sheet(tensors, prompts, 3, CELLS)
     made = np.asarray(Image.open(report(store, inputs, Report(columns=3)).fetch("contact_sheet.png")))
     assert np.array_equal(made, np.asarray(draw(sheet)))
 
@@ -129,7 +131,7 @@ def test_every_record_is_in_the_table(source: str) -> None:
 
 
 def test_the_pictures_are_the_evaluations_pixel_by_pixel(source: str, evaluation: Artifact) -> None:
-    sheet = read_contact_sheet(evaluation.fetch("contact.safetensors"), evaluation.fetch("contact.json"), 10, STANDARD)
+    sheet = read_contact_sheet(evaluation.fetch("contact.safetensors"), evaluation.fetch("contact.json"), 10, CELLS)
     found = [_decoded(uri) for uri in Page(source).values("img", "src")]
     expected = [picture for row in [*sheet.shown(), *sheet.others()] for picture in row.pictures]
     assert len(found) == 12 * 10 and {picture.shape for picture in found} == {(32, 32, 3)}
