@@ -14,6 +14,7 @@ from tasks.stage import stage_fingerprint
 from tasks.stages import stage_of
 
 WEIGHT_FILES = (
+    "data/coco2014/annotations/captions_val2014.json",
     "data/coco2017/annotations/captions_val2017.json",
     "data/prompts.txt",
     "weights/stable-diffusion-v1-4/model_index.json",
