@@ -28,7 +28,7 @@ from tests.golden.test_identities import OVERRIDES
 from tests.golden.test_store import KILLED
 
 # two checkpoints are kept: the first to be deleted is that of step 3, when step 9's is there
-KILL_AT = {"killed-pairs": "pairs:unit:shard-000001", "killed-reflow": "reflow:checkpoint-record-deleted:reflow"}
+KILL_AT = {"killed-pairs": "pairs:unit:shard-000001", "killed-reflow": "reflow:checkpoint-record-deleted:phase-0-l2"}
 MADE_BY_HAND = ("golden.yaml", "teacher")
 
 
