@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from models.judges.clip_names import architectures
 from models.weights_header import Shapes, read_shapes
 
 _TRUNKS = {"vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), "alex": (0, 3, 6, 8, 10)}
@@ -54,29 +53,13 @@ def check_dinov2(folder: Path) -> None:
         raise ValueError(f"dinov2 weights: {config}: model_type {kind!r}; expected 'dinov2'")
 
 
-def clip_architectures() -> dict[str, Path]:
-    """open_clip's architectures by name, with their configurations."""
-    found = importlib.util.find_spec("open_clip")
-    places = (found.submodule_search_locations if found else None) or []
-    return {path.stem: path for place in places for path in Path(place, "model_configs").glob("*.json")}
-
-
-def check_clip_name(architecture: str) -> None:
-    """Raise ValueError, with the nearest names, for an architecture that open_clip does not have."""
-    known = clip_architectures()
-    if architecture not in known:
-        near = difflib.get_close_matches(architecture, known, n=3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"found {architecture!r}, expected one of open_clip's {len(known)} names.{hint}")
-
-
 def check_clip(path: Path, architecture: str) -> None:
     """Raise ValueError unless the file holds weights of that architecture, as far as its sizes tell."""
     shapes = read_shapes(path) if path.suffix not in (".npz", ".npy") else None  # big_vision's: open_clip converts them
     if shapes is None:
         return
     shapes = {name.removeprefix("module."): shape for name, shape in shapes.items()}
-    config = json.loads(clip_architectures()[architecture].read_text(encoding="utf-8"))
+    config = json.loads(architectures()[architecture].read_text(encoding="utf-8"))
     for what, found, expected in _sizes(shapes, config["vision_cfg"], config["text_cfg"]):
         if found != expected:
             raise ValueError(f"{path}: {what}: found {found}, expected {expected} of open_clip's {architecture}")

@@ -13,10 +13,10 @@ from pathlib import Path
 from infra.artifact.files import Files
 from infra.errors import UserError
 from infra.recipe import Section
+from models.judges.clip_names import check_architecture, check_tag
 from models.known_weights import (
     cached_trunk,
     check_clip,
-    check_clip_name,
     check_dinov2,
     check_inception,
     check_trunk,
@@ -159,7 +159,10 @@ def _clip_faults(told: Clip, at: str) -> Iterator[str]:
     architecture, weights = told.architecture, told.weights
     if architecture == "mini" or Path(architecture).is_dir():
         return
-    wrong = [*_told(f"{at}.architecture", lambda: check_clip_name(architecture))]
+    wrong = [
+        *_told(f"{at}.architecture", lambda: check_architecture(architecture)),
+        *_told(f"{at}.tag", lambda: check_tag(architecture, told.tag)),
+    ]
     yield from wrong
     if weights is not None and not wrong:
         yield from _file_faults(f"{at}.weights", weights, lambda path: check_clip(path, architecture))

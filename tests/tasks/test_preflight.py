@@ -89,7 +89,7 @@ def test_judges_of_another_name_or_network(tmp_path: Path) -> None:
     )
     inception, clip = told(config, coco=Foreseen())
     assert inception.startswith(f"here.inception_weights: {other}: holds 1 tensors, no Conv2d_1a_3x3.conv.weight;")
-    assert clip.startswith("here.clip.architecture: found 'ViT-g14', expected one of open_clip's")
+    assert clip.startswith("here.clip.architecture: clip architecture 'ViT-g14': open_clip has no such one; nearest: ")
     config = RealJob(clip=Clip(architecture="ViT-B-32", weights=str(other)))
     (only,) = told(config, coco=Foreseen())
     assert only.startswith(f"here.clip.weights: {other}: a picture tower: found False")
