@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.judges.clip_names import check_architecture, check_tag
+from models.clip_names import check_architecture, check_tag
 from models.judges.pixels import accelerator, as_pictures, fitted, full_precision, normalised, through
 from models.mini.tokenizer import open_clip_tokenizer
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from models.judges.clip_names import architectures
+from models.clip_names import architectures
 from models.weights_header import Shapes, read_shapes
 
 _TRUNKS = {"vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), "alex": (0, 3, 6, 8, 10)}

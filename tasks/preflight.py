@@ -13,7 +13,7 @@ from pathlib import Path
 from infra.artifact.files import Files
 from infra.errors import UserError
 from infra.recipe import Section
-from models.judges.clip_names import check_architecture, check_tag
+from models.clip_names import check_architecture, check_tag
 from models.known_weights import (
     cached_trunk,
     check_clip,

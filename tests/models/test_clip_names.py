@@ -8,7 +8,7 @@ import sys
 import open_clip
 import pytest
 
-from models.judges.clip_names import architectures, check_architecture, check_tag, tags
+from models.clip_names import architectures, check_architecture, check_tag, tags
 from tests import ROOT
 
 
@@ -48,7 +48,7 @@ def test_an_unknown_name_is_told_with_those_near_it() -> None:
 def test_no_torch_is_needed() -> None:
     code = """
 import sys
-from models.judges.clip_names import check_architecture
+from models.clip_names import check_architecture
 check_architecture("ViT-g-14")
 assert not {"torch", "open_clip", "numpy"} & sys.modules.keys()
 """
