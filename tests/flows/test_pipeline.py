@@ -50,7 +50,7 @@ def test_a_run_gives_back_its_last_artifact(weights: Path, tmp_path: Path, monke
         with pytest.raises(UserError, match="/absent: no such file or folder"):
             PIPELINES["instaflow"](load_recipe("tiny", ["teacher.path=/absent"]), store.url)
         assert len(list_runs(store)) == 1, "nothing begins without its files"
-        trained = load_recipe("tiny", ["train_teacher.steps=5", "train_clip.steps=7"])
+        trained = load_recipe("tiny", ["train_teacher={steps: 5, warmup_steps: 0}", "train_clip.steps=7"])
         clip = Artifact.find(store, PIPELINES["miniature"](trained, store.url) or "")
         assert (clip.stage, clip.manifest.config["steps"]) == ("clip", 7)
         report = Artifact.find(store, PIPELINES["instaflow"](recipe, store.url) or "")

@@ -13,7 +13,9 @@ from tests import ROOT
 
 
 def test_they_are_open_clips_own() -> None:
-    assert {*architectures()} == {*open_clip.list_models()}
+    others = "config"  # which tests add, as they add NAME-clip
+    own = [name for name in open_clip.list_models() if not name.endswith("-clip") and name != others]
+    assert {*architectures()} == {*own} and len(own) > 100
 
 
 def test_the_tags_are_open_clips_own() -> None:

@@ -168,6 +168,6 @@ def test_rectified_diffusion_makes_few_steps_good_without_another_parameterizati
 
     student = one_step(drawn.velocity, drawn.noise, TEXT).detach()
     assert energy_distance(student, drawn.data) == pytest.approx(error(1), rel=1e-2), "one DDIM step"
-    assert error(1) < energy_distance(euler(first_flow, drawn.noise, TEXT, 1), drawn.data) / 20
-    assert error(2) < energy_distance(euler(first_flow, drawn.noise, TEXT, 2), drawn.data) / 5
+    assert error(1) < energy_distance(euler(first_flow, drawn.noise, TEXT, sigma_grid(1)), drawn.data) / 20
+    assert error(2) < energy_distance(euler(first_flow, drawn.noise, TEXT, sigma_grid(2)), drawn.data) / 5
     assert error(50) < 8 * drawn.floor

@@ -34,7 +34,7 @@ ASLEEP = {  # where a run falls asleep while another one finishes the artifact
     "clip:checkpoint-done:reader",
     "prompts:blob:prompts.parquet",
     "pairs-1:blob:shard-000001.index.parquet",
-    "reflow-1:checkpoint-record-deleted:reflow",
+    "reflow-1:checkpoint-record-deleted:phase-0-l2",
     "pairs-student:unit:index",
     "distill:manifest",
     "direct:manifest-done",
