@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from flows.run.rehearsal import rehearse
 from flows.run.selection import EVERYTHING, Choice
 from infra.errors import UserError
 from infra.store import open_store
+from tasks.stages import Stage
 from tests import ROOT
 from tests.flows.kitchen import CHAIN, Kitchen
 from tests.models import untrained
@@ -107,10 +109,17 @@ def test_it_is_for_runs_that_do_more_than_one_stage(
 ) -> None:
     kitchen.run()
     done: list[str] = []
-    monkeypatch.setattr(rehearsal, "run_stage", lambda stage, *_: done.append(stage.name))
+    threads: set[threading.Thread] = set()
+
+    def run_stage(stage: Stage, *_: object) -> None:
+        done.append(stage.name)
+        threads.add(threading.current_thread())
+
+    monkeypatch.setattr(rehearsal, "run_stage", run_stage)
     capsys.readouterr()
     rehearse(CHAIN, kitchen.store, choice)
     assert len(done) == stages and ("rehearsal" in capsys.readouterr().err) == bool(stages)
+    assert threading.main_thread() not in threads, "its pool of threads would slow all stages down"
 
 
 @pytest.mark.server
