@@ -101,7 +101,7 @@ def test_all_that_is_amiss_is_told_at_once(
     beginnings = (
         "teacher.path: ", "prompts.path: gone.txt: no such file", "student_pairs.solver: ",
         "distill.perceptual.trunk_weights: null, and torchvision's cache has no", "direct.perceptual.trunk_weights: ",
-        "evaluate.inception_weights: ", "evaluate.clip.architecture: found 'ViT-g14'",
+        "evaluate.inception_weights: ", "evaluate.clip.architecture: clip architecture 'ViT-g14'",
         "evaluate.num_images: 6 pictures need 12 captions",
     )  # fmt: skip
     for beginning in beginnings:
