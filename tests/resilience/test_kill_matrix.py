@@ -6,6 +6,7 @@ happens, what has a manifest is whole and the end is the artifacts of an undistu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -131,8 +132,10 @@ def _falls_asleep(process: ForkServerProcess) -> bool:
     """Wait until the process is stopped (True) or has ended (False)."""
     deadline = time.monotonic() + PATIENCE_S
     while process.is_alive():
-        if psutil.Process(_id(process)).status() == psutil.STATUS_STOPPED:
-            return True
+        # The fork server buries its children: one that has just ended may be gone before its end is told here.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(_id(process)).status() == psutil.STATUS_STOPPED:
+                return True
         assert time.monotonic() < deadline, "neither stopped nor ended"
         time.sleep(0.02)
     return False
