@@ -31,13 +31,28 @@ _VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
 class Described(NamedTuple):
     """What a folder holds: its family, what its network predicts, and the variant its weights are all there is of.
 
-    ``absent`` are the components that the family can do without and that model_index.json says are not there.
+    ``absent`` are the components that the family can do without and that model_index.json says are not there; ``sizes``
+    says of each network how many numbers its weights are.
     """
 
     pipeline_class: str
     parameterization: Parameterization
     variant: str | None
-    absent: tuple[str, ...] = ()
+    absent: tuple[str, ...]
+    sizes: Mapping[str, int]
+
+
+def pipeline_class(folder: Path) -> str:
+    """The family a folder is of: its name in `LAYOUTS`. Raises FileNotFoundError, ValueError for another one."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise FileNotFoundError(
+            f"{folder}: no model_index.json; expected a folder that diffusers' save_pretrained wrote"
+        )
+    name = read_config(index).get("_class_name")
+    if name not in LAYOUTS:
+        raise ValueError(f"{index}: _class_name is {name!r}; expected one of {', '.join(LAYOUTS)}")
+    return str(name)
 
 
 def check_folder(folder: Path) -> Described:
@@ -45,24 +60,17 @@ def check_folder(folder: Path) -> Described:
 
     Raises FileNotFoundError naming a file that is missing, ValueError naming file, field, value and what to do.
     """
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise FileNotFoundError(
-            f"{folder}: no model_index.json; expected a folder that diffusers' save_pretrained wrote"
-        )
-    told = read_config(index)
-    name = told.get("_class_name")
-    if name not in LAYOUTS:
-        raise ValueError(f"{index}: _class_name is {name!r}; expected one of {', '.join(LAYOUTS)}")
-    absent = _absent(index, told, LAYOUTS[name])
+    name, index = pipeline_class(folder), folder / "model_index.json"
+    absent = _absent(index, read_config(index), LAYOUTS[name])
     layout = LAYOUTS[name].without(absent)
     _check_parts(folder, layout)
     for part in layout.others:
         if part.startswith("tokenizer"):
             _check_tokenizer(folder / part)
     variant = _variant(folder, layout)
+    sizes = {part: count_numbers(folder / part, variant) for part in layout.networks}
     _check_numbers(folder, layout)
-    return Described(name, _parameterization(folder), variant, absent)
+    return Described(name, _parameterization(folder), variant, absent, sizes)
 
 
 def check_solver(parameterization: Parameterization, solver: str) -> None:
@@ -122,10 +130,7 @@ def _variant(folder: Path, layout: Layout) -> str | None:
         raise ValueError(
             f"{folder}: its weights are of different variants ({', '.join(sorted(only))}); expected one, or none"
         )
-    variant = next(iter(only), None)
-    for name in layout.networks:
-        count_numbers(folder / name, variant)
-    return variant
+    return next(iter(only), None)
 
 
 def _check_numbers(folder: Path, layout: Layout) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import models.stacked_unet  # noqa: F401 - a folder may name it: diffusers imports nothing on a folder's word
-from models.pipelines.folder import check_folder
+from models.pipelines.folder import pipeline_class
 from models.pipelines.stable_diffusion import StableDiffusion
 from models.pipelines.stable_diffusion_3 import StableDiffusion3
 from models.pipelines.stable_diffusion_xl import StableDiffusionXL
@@ -24,4 +24,4 @@ def open_pipeline(folder: Path, dtype: str = "fp32") -> TextToImage:
 
     Raises FileNotFoundError for what is missing, ValueError for what is not known or does not fit.
     """
-    return FAMILIES[check_folder(folder).pipeline_class].load(folder, dtype)
+    return FAMILIES[pipeline_class(folder)].load(folder, dtype)

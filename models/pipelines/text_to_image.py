@@ -15,7 +15,6 @@ from transformers.utils import logging as transformers_logging
 from models.condition import Condition
 from models.pipelines.flow_scheduler import flow_scheduler
 from models.pipelines.folder import MARKER, Parameterization, check_folder, check_solver
-from models.pipelines.weight_files import count_numbers
 from models.solvers import FLOW_SOLVERS, ZERO_SNR_SOLVERS, noise_table, sigma_grid, solve, solver_of
 from models.velocity import Network, Velocity, converted, guided, raw
 
@@ -61,7 +60,7 @@ class TextToImage(ABC):
             **cls.load_with,
             **dict.fromkeys(described.absent),
         )
-        _require_every_weight(folder, pipeline, described.variant)
+        _require_every_weight(folder, pipeline, described.sizes)
         pipeline.to("cuda" if torch.cuda.is_available() else "cpu").set_progress_bar_config(disable=True)
         for part in _networks(pipeline):
             part.eval().requires_grad_(False)
@@ -205,16 +204,15 @@ def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
     pipeline.save_pretrained(folder, safe_serialization=True)
 
 
-def _require_every_weight(folder: Path, pipeline: DiffusionPipeline, variant: str | None) -> None:
+def _require_every_weight(folder: Path, pipeline: DiffusionPipeline, sizes: Mapping[str, int]) -> None:
     """What a file lacks, the libraries make up: random numbers and a warning."""
-    for name, part in pipeline.components.items():
-        if isinstance(part, nn.Module):
-            there, needed = count_numbers(folder / name, variant), sum(one.numel() for one in part.parameters())
-            if there < needed:
-                raise ValueError(
-                    f"{folder / name}: its weights are {there} numbers, the network of its config.json has {needed}; "
-                    "expected weights and config of the same model. Copy or download both again"
-                )
+    for name, there in sizes.items():
+        needed = sum(one.numel() for one in pipeline.components[name].parameters())
+        if there < needed:
+            raise ValueError(
+                f"{folder / name}: its weights are {there} numbers, the network of its config.json has {needed}; "
+                "expected weights and config of the same model. Copy or download both again"
+            )
 
 
 def _networks(pipeline: DiffusionPipeline) -> list[nn.Module]:

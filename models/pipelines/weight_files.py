@@ -1,7 +1,7 @@
 """The weights of a network as files: which there are, whether they are whole, how many numbers they hold. No torch.
 
 A safetensors file is eight bytes with the length of its header, the header (JSON: name -> dtype, shape, data_offsets)
-and the data, to the last offset.
+and the data, to the last offset. safetensors' own reader would say less of a file that was cut off, and import numpy.
 """
 
 import json

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from torch import nn
 
 from models.pipelines.folder import MARKER, SOLVERS, Described, check_folder
+from models.pipelines.opening import open_pipeline
 from models.solvers import DIFFUSION_SOLVERS, FLOW_SOLVERS
 from tasks.sections import Solver
 from tests import ROOT
@@ -26,8 +28,10 @@ def folder(teacher_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_what_a_folder_is(teacher_folder: Path, flow_folder: Path, folder: Path) -> None:
-    assert check_folder(teacher_folder) == Described("StableDiffusionPipeline", "diffusion", None)
-    assert check_folder(flow_folder) == Described("StableDiffusionPipeline", "raw", None)
+    parts = open_pipeline(teacher_folder).pipeline.components.items()
+    sizes = {name: sum(one.numel() for one in part.parameters()) for name, part in parts if isinstance(part, nn.Module)}
+    assert check_folder(teacher_folder) == Described("StableDiffusionPipeline", "diffusion", None, (), sizes)
+    assert check_folder(flow_folder) == Described("StableDiffusionPipeline", "raw", None, (), sizes)
     (folder / MARKER).write_text('{"parameterization": "converted"}')
     assert check_folder(folder).parameterization == "converted"
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from infra.artifact.fingerprint import tree_files
 from models.losses import one_step, reflow_loss
 from models.pipelines.folder import Described, check_folder
+from models.pipelines.layouts import LAYOUTS
 from models.pipelines.opening import open_pipeline
 from models.pipelines.stable_diffusion_3 import StableDiffusion3
 from models.pipelines.text_to_image import TextToImage
@@ -336,7 +337,8 @@ def test_the_published_configs_are_those_of_the_family(tmp_path: Path) -> None:
     }  # fmt: skip
     tokenizers = ("tokenizer", "tokenizer_2", "tokenizer_3")
     folder = tiny.described(tmp_path, "StableDiffusion3Pipeline", configs, tokenizers)
-    assert check_folder(folder) == Described("StableDiffusion3Pipeline", "raw", None)
+    empty = dict.fromkeys(LAYOUTS["StableDiffusion3Pipeline"].networks, 0)
+    assert check_folder(folder) == Described("StableDiffusion3Pipeline", "raw", None, (), empty)
 
 
 def test_only_t5_may_be_absent_and_only_as_a_whole(folder: Path, without_t5: Path, tmp_path: Path) -> None:

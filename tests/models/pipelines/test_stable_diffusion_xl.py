@@ -21,6 +21,7 @@ from torch import Tensor
 from infra.artifact.fingerprint import tree_files
 from models.losses import one_step, reflow_loss
 from models.pipelines.folder import Described, check_folder
+from models.pipelines.layouts import LAYOUTS
 from models.pipelines.opening import open_pipeline
 from models.pipelines.stable_diffusion_xl import StableDiffusionXL
 from models.pipelines.text_to_image import TextToImage
@@ -286,7 +287,8 @@ def test_the_published_configs_are_those_of_the_family(tmp_path: Path) -> None:
                       "trained_betas": None, **tiny.SDXL_SCHEDULER},
     }  # fmt: skip
     folder = tiny.described(tmp_path, "StableDiffusionXLPipeline", configs, ("tokenizer", "tokenizer_2"))
-    assert check_folder(folder) == Described("StableDiffusionXLPipeline", "diffusion", None)
+    empty = dict.fromkeys(LAYOUTS["StableDiffusionXLPipeline"].networks, 0)
+    assert check_folder(folder) == Described("StableDiffusionXLPipeline", "diffusion", None, (), empty)
     for weights in folder.rglob("*.safetensors"):
         weights.rename(weights.with_suffix(".fp16.safetensors"))
     assert check_folder(folder).variant == "fp16"
