@@ -19,7 +19,7 @@ from infra import stopping
 from infra.artifact import Artifact, ArtifactMissing, Draft, Files, Folder, Pinned, Source, UnitsMissing
 from infra.artifact.fingerprint import fingerprint
 from infra.artifact.manifest import UnitRecord
-from infra.artifact.redo import why_redo
+from infra.artifact.redo import mark_damage, why_redo
 from infra.environment import utc_now
 from infra.errors import UserError
 from infra.recipe import ASIDE, FILES, Section
@@ -145,11 +145,15 @@ def find_cached(stage: Stage, config: Section, inputs: Mapping[str, Source], sto
 
     Raises StoreError: an outage is no miss.
     """
+    found = _committed(stage, config, inputs, store)
+    return None if found is None or why_redo(found) else found
+
+
+def _committed(stage: Stage, config: Section, inputs: Mapping[str, Source], store: Store) -> Artifact | None:
     try:
-        found = Artifact.open(store, stage.name, stage_fingerprint(stage, config, inputs))
+        return Artifact.open(store, stage.name, stage_fingerprint(stage, config, inputs))
     except ArtifactMissing:
         return None
-    return None if why_redo(found) else found
 
 
 def run_stage(
@@ -161,8 +165,11 @@ def run_stage(
     progress: Progress,
 ) -> Artifact:
     """The stage's artifact: the committed one if there is any, else made now from the units that exist on."""
-    if (cached := find_cached(stage, config, inputs, store)) is not None:
-        return cached
+    committed = _committed(stage, config, inputs, store)
+    if committed is not None:
+        if why_redo(committed) is None:
+            return committed
+        mark_damage(committed)
     started_at = utc_now()
     with _room_for(stage.name), Draft(store, stage.name, stage_fingerprint(stage, config, inputs)) as out:
         doing = _work_class(stage)(Work(stage, config, inputs, out, performance, progress))

@@ -112,6 +112,7 @@ def verify(
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Read every byte again. What is damaged is named and marked, so that the next run redoes it, and only that."""
+    from infra.artifact.redo import standing
     from infra.upkeep.verify import damages, mark
 
     where = open_store(store)
@@ -120,13 +121,14 @@ def verify(
         if artifact is None:
             bad += 1
             continue
+        before = standing(where, artifact.base)
         total = sum(file.bytes for file in artifact.manifest.files)
         with _counted(f"verify {artifact.base}", total) as seen:
             found = [*damages(artifact, seen)]
         for damage in found:
             _say(f"{artifact.base}/{damage.path}: {damage.problem}")
         bad += len(found)
-        _mark(artifact, lambda one=artifact, what=found: mark(one, what), bool(found))  # type: ignore[misc]
+        _mark(artifact, lambda one=artifact, what=found, marks=before: mark(one, what, marks), bool(found))  # type: ignore[misc]
     if bad:
         raise typer.Exit(1)
     _say("every file is what its manifest says")

@@ -53,7 +53,7 @@ def done(draft: Draft, work: Extent) -> int:
     units = draft.units()
     if not work.phases:
         return sum(unit.id in units for group in work.groups for unit in group)
-    steps = _checkpoint_steps(draft.store.list(f"{draft.base}/checkpoints"))
+    steps = _checkpoint_steps(draft.store.list(f"{draft.place}/checkpoints"))
     return sum(phase.steps if phase.unit in units else steps.get(phase.name, 0) for phase in work.phases)
 
 

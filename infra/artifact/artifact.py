@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.artifact.cache import fetch
 from infra.artifact.fingerprint import SHORT
-from infra.artifact.manifest import FileRecord, Manifest
+from infra.artifact.manifest import FileRecord, Manifest, UnitRecord
 from infra.errors import UserError
 from infra.store import Store, open_store
 
@@ -85,6 +85,28 @@ class Artifact:
     def folder(self, name: str = "") -> Path:
         """The local folder of the tree blob `name`, every file verified; for "" the whole artifact's."""
         return local_tree(self.manifest.files, name, self.uri, self.fetch)
+
+    def units(self) -> dict[str, UnitRecord]:
+        """What it was put together from, by id, sorted. Raises StoreError."""
+        if not self.manifest.units and self.manifest.files:
+            return self._units_of_an_older_version()
+        files = {file.path: file for file in self.manifest.files}
+        return {
+            part.unit: UnitRecord(
+                unit=part.unit,
+                files=[files[path] for path in part.files],
+                rows=part.rows,
+                seconds=part.seconds,
+                metrics=part.metrics,
+            )
+            for part in self.manifest.units
+        }
+
+    def _units_of_an_older_version(self) -> dict[str, UnitRecord]:
+        records = (
+            UnitRecord.model_validate_json(self.store.read(path)) for path in self.store.list(f"{self.base}/units")
+        )
+        return {record.unit: record for record in records}
 
     def _record(self, name: str) -> FileRecord:
         for file in self.manifest.files:

@@ -37,7 +37,7 @@ class Checkpoint:
 
 class _Record(Record):
     step: int = Field(description="training steps done")
-    file: str = Field(description="relative to the artifact's folder")
+    file: str = Field(description="relative to the folder of its generation")
     sha256: str = Field(description="of the file")
     bytes: int = Field(description="size of the file")
     layout: dict[str, JsonValue] = Field(description="what the checkpoint fits")
@@ -62,9 +62,9 @@ def save(draft: Draft, checkpoint: Checkpoint) -> None:
         layout=dict(checkpoint.layout),
     )
     reached(draft.stage, "checkpoint-blob", checkpoint.phase)
-    draft.store.upload(local, f"{draft.base}/{record.file}")
+    draft.store.upload(local, f"{draft.place}/{record.file}")
     reached(draft.stage, "checkpoint-record", checkpoint.phase)
-    draft.store.write(f"{draft.base}/{_folder(checkpoint.phase)}/{local.stem}.json", record.to_bytes())
+    draft.store.write(f"{draft.place}/{_folder(checkpoint.phase)}/{local.stem}.json", record.to_bytes())
     reached(draft.stage, "checkpoint-done", checkpoint.phase)
     local.unlink()
     _sweep(draft, checkpoint.phase)
@@ -91,7 +91,7 @@ def _folder(phase: str) -> str:
 
 
 def _record_paths(draft: Draft, phase: str) -> list[str]:
-    return [path for path in draft.store.list(f"{draft.base}/{_folder(phase)}") if path.endswith(".json")]
+    return [path for path in draft.store.list(f"{draft.place}/{_folder(phase)}") if path.endswith(".json")]
 
 
 def _read_record(draft: Draft, path: str) -> _Record | None:
@@ -106,7 +106,7 @@ def _read_tensors(draft: Draft, record: _Record) -> dict[str, Tensor] | None:
 
     local = draft.workdir / "latest.safetensors"
     try:
-        draft.store.download(f"{draft.base}/{record.file}", local)
+        draft.store.download(f"{draft.place}/{record.file}", local)
     except FileNotFoundError:
         return None
     try:
@@ -134,7 +134,7 @@ def _sweep(draft: Draft, phase: str) -> None:
         draft.store.delete(path)
         reached(draft.stage, "checkpoint-record-deleted", phase)
     kept = {path.removesuffix(".json") for path in paths[-KEEP:]}
-    for path in draft.store.list(f"{draft.base}/{_folder(phase)}"):
+    for path in draft.store.list(f"{draft.place}/{_folder(phase)}"):
         if path.endswith(".safetensors") and path.rpartition("-")[0] not in kept:
             draft.store.delete(path)
             reached(draft.stage, "checkpoint-blob-deleted", phase)

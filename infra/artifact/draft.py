@@ -13,6 +13,7 @@ import tempfile
 import weakref
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
@@ -20,9 +21,10 @@ from pydantic import JsonValue, ValidationError
 from infra.artifact.artifact import MANIFEST, Artifact, base_of, local_tree
 from infra.artifact.cache import fetch
 from infra.artifact.fingerprint import digest_of_hashes, sha256_file, tree_files
+from infra.artifact.generation import Generation
 from infra.artifact.killpoint import reached
-from infra.artifact.manifest import FileRecord, InputRecord, Manifest, Metric, UnitRecord
-from infra.artifact.redo import REDO, why_redo
+from infra.artifact.manifest import FileRecord, InputRecord, Manifest, Metric, Part, UnitRecord
+from infra.artifact.redo import path_of
 from infra.artifact.source import Pinned
 from infra.environment import environment, utc_now
 from infra.errors import UserError
@@ -34,13 +36,14 @@ _log = logging.getLogger(__name__)
 
 
 class UnitsMissing(UserError):
-    """A unit that was committed is gone: somebody has it redone, or deletes from the store."""
+    """A unit that was committed is gone: somebody deletes from the store."""
 
 
 class Draft:
     """An artifact being made: units are committed one by one, `finish` makes it an artifact.
 
-    A context manager: leaving it removes the local work folder, never anything in the store.
+    It belongs to one generation, that of its first question to the store. A context manager: leaving it removes the
+    local work folder, never anything in the store.
     """
 
     def __init__(self, store: Store, stage: str, fingerprint: str) -> None:
@@ -49,6 +52,16 @@ class Draft:
         self._seen: dict[str, UnitRecord] = {}
         self._folder: Path | None = None
         self._clean: weakref.finalize[[str, bool], Draft] | None = None
+
+    @cached_property
+    def generation(self) -> Generation:
+        """Which making of the artifact this is. Raises UserError for a damaged manifest, StoreError."""
+        return Generation.of(self.store, self.stage, self.fingerprint)
+
+    @property
+    def place(self) -> str:
+        """The folder of unit records and checkpoints, which are the generation's own."""
+        return self.generation.folder(self.base)
 
     @property
     def workdir(self) -> Path:
@@ -72,35 +85,31 @@ class Draft:
 
     def units(self) -> dict[str, UnitRecord]:
         """Committed units by id, sorted; one with a blob missing or of another size is left out."""
-        sizes = self.store.sizes(self.base)
+        place, sizes = self.place, self.store.sizes(self.base)
 
         def whole(unit: UnitRecord) -> bool:
             return all(sizes.get(f"{self.base}/{file.path}") == file.bytes for file in unit.files)
 
-        for name, unit in self._recorded(sizes).items():
+        for name, unit in self._recorded(place, sizes).items():
             if not whole(unit):  # another run may have replaced it since: the record is read again
                 self._seen.pop(self._record_of(name), None)
-        return {name: unit for name, unit in self._recorded(sizes).items() if whole(unit)}
+        found = {**self.generation.kept, **self._recorded(place, sizes)}
+        return {name: found[name] for name in sorted(found) if whole(found[name])}
 
     def has(self, unit: str) -> bool:
         """Whether the unit has been committed by now, by whomever: the store is asked again."""
         self._seen.pop(self._record_of(unit), None)
-        found = self._read_unit(self._record_of(unit))
+        found = self._read_unit(self._record_of(unit)) or self.generation.kept.get(unit)
         return found is not None and all(
             self.store.size(f"{self.base}/{file.path}") == file.bytes for file in found.files
         )
 
-    def recorded(self) -> dict[str, UnitRecord]:
-        """Units that have a record, by id, sorted, whatever has become of their blobs."""
-        return self._recorded(self.store.list(f"{self.base}/units"))
-
-    def _recorded(self, paths: Iterable[str]) -> dict[str, UnitRecord]:
-        names = [path for path in paths if path.startswith(f"{self.base}/units/") and path.endswith(".json")]
-        found = [unit for path in names if (unit := self._read_unit(path))]
-        return {unit.unit: unit for unit in sorted(found, key=lambda unit: unit.unit)}
+    def _recorded(self, place: str, paths: Iterable[str]) -> dict[str, UnitRecord]:
+        names = [path for path in paths if path.startswith(f"{place}/units/") and path.endswith(".json")]
+        return {unit.unit: unit for path in names if (unit := self._read_unit(path))}
 
     def _record_of(self, unit: str) -> str:
-        return f"{self.base}/units/{unit}.json"
+        return f"{self.place}/units/{unit}.json"
 
     def _read_unit(self, path: str) -> UnitRecord | None:
         if path in self._seen:
@@ -167,9 +176,9 @@ class Draft:
         seeds: Mapping[str, int],
         started_at: str,
     ) -> Artifact:
-        """Write the manifest over the units with these ids, then drop checkpoints and redo mark.
+        """Write the manifest over the units with these ids, then drop this generation's checkpoints and marks.
 
-        What another run of the same fingerprint has finished meanwhile stays, unless it is to be redone. Raises
+        What another run of this generation or of a later one has finished meanwhile stays, and is the result. Raises
         UnitsMissing when not all of them are there, StoreError.
         """
         records = self._records(units)
@@ -183,6 +192,8 @@ class Draft:
             config=dict(config),
             inputs=[InputRecord(role=role, uri=at.uri, digest=at.digest) for role, at in sorted(inputs.items())],
             files=_merged(file for record in records for file in record.files),
+            units=[_part(record) for record in records],
+            redone=sorted(self.generation.marks),
             rows=sum(record.rows for record in records),
             metrics=dict(metrics),
             seeds=dict(seeds),
@@ -204,20 +215,22 @@ class Draft:
         return [found[unit] for unit in sorted(units)]
 
     def _clear(self) -> None:
-        """Drop what only an unfinished artifact needs."""
-        for path in [*self.store.list(f"{self.base}/checkpoints"), f"{self.base}/{REDO}"]:
+        """Drop what only an unfinished artifact needs: nothing of another generation's."""
+        marks = [path_of(self.base, mark) for mark in sorted(self.generation.marks)]
+        for path in [*self.store.list(f"{self.place}/checkpoints"), *marks]:
             self.store.delete(path)
             reached(self.stage, "deleted", path.removeprefix(f"{self.base}/"))
         self.close()
 
     def _put(self, manifest: Manifest) -> Artifact:
-        """Write the manifest unless another run has finished a sound artifact first: then that is the result."""
+        """Write the manifest unless there is one of this generation or a later one: then that is the result."""
         path = f"{self.base}/{MANIFEST}"
         made = Artifact(self.store, self.base, manifest)
-        if self.store.create(path, manifest.to_bytes()):
+        # asked first, for a store may not know how to create a file only if there is none
+        if not self.store.exists(path) and self.store.create(path, manifest.to_bytes()):
             return made
         first = Artifact.open(self.store, self.stage, self.fingerprint)
-        if why_redo(first) is not None:
+        if first.manifest.generation < manifest.generation:
             self.store.write(path, manifest.to_bytes())
             return made
         if first.digest != made.digest:
@@ -239,6 +252,11 @@ def _plan(name: str, local: Path, *, rows: int | None, volatile: bool) -> list[t
     sha256, logical = sha256_file(local), Path(name)
     path = f"data/{logical.stem}-{sha256[:_HASH_DIGITS]}{logical.suffix}"
     return [(record(path, local, sha256), local)]
+
+
+def _part(unit: UnitRecord) -> Part:
+    paths = [file.path for file in unit.files]
+    return Part(unit=unit.unit, files=paths, rows=unit.rows, seconds=unit.seconds, metrics=unit.metrics)
 
 
 def _merged(files: Iterable[FileRecord]) -> list[FileRecord]:

@@ -11,6 +11,8 @@ from infra.artifact.fingerprint import canonical_json, sha256_bytes
 from infra.errors import UserError
 
 Metric: TypeAlias = float | int | str
+MARK = r"[0-9]{8}T[0-9]{12}-[0-9a-f]{6}"
+"""The pattern of the id of a redo mark: its moment (UTC, microseconds) and six random digits."""
 _HASHED = re.compile(r"(.+)-[0-9a-f]{12}(\.[^.]*)?")
 
 
@@ -51,6 +53,16 @@ class UnitRecord(Record):
     metrics: dict[str, Metric] = Field(default_factory=dict, description="numbers about it")
 
 
+class Part(Record):
+    """What one unit is of a finished artifact: its record, with its files by path."""
+
+    unit: str = Field(description="its id within the stage")
+    files: list[str] = Field(description="paths of its files")
+    rows: int = Field(description="samples it contributes")
+    seconds: float = Field(description="time the unit took, s")
+    metrics: dict[str, Metric] = Field(description="numbers about it")
+
+
 class InputRecord(Record):
     """One input of a stage, pinned by digest."""
 
@@ -69,6 +81,10 @@ class Manifest(Record):
     config: dict[str, JsonValue] = Field(description="the stage's recipe section with defaults filled in")
     inputs: list[InputRecord] = Field(description="what it was made from")
     files: list[FileRecord] = Field(description="every file of the artifact, sorted by path")
+    units: list[Part] = Field(
+        default_factory=list, description="what it was put together from; empty in manifests of older versions"
+    )
+    redone: list[str] = Field(default_factory=list, description="ids of the redo marks it answers, oldest first")
     rows: int = Field(description="samples in it: the sum over its units")
     metrics: dict[str, JsonValue] = Field(description="what the stage measured")
     seeds: dict[str, int] = Field(description="seeds used, by purpose")
@@ -78,6 +94,11 @@ class Manifest(Record):
     seconds: float = Field(
         description="work, s: the units' sum over all attempts, at least the last attempt's wall time"
     )
+
+    @property
+    def generation(self) -> str:
+        """The newest of the redo marks it answers; empty, and before all others, for the first making."""
+        return max(self.redone, default="")
 
     @property
     def digest(self) -> str:

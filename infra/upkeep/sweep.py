@@ -12,16 +12,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from infra.artifact import MANIFEST, Artifact, Draft
-from infra.artifact.redo import REDO
+from infra.artifact import MANIFEST, Artifact
+from infra.artifact.redo import REDO, standing
 from infra.errors import UserError
 from infra.store import Store
 from infra.upkeep.inventory import Entry, entries, inputs_of, pinned, wanted_by
 from infra.upkeep.runs import list_runs
 
-_OURS = ("units/", "data/", "checkpoints/")  # below an artifact's folder, beside the manifest and the like
+_OURS = ("units/", "data/", "checkpoints/", f"{REDO}/")  # below an artifact's folder, beside the manifest and the like
 _KILLED = "left by a writer that was killed"
-_RECORDS = (MANIFEST, REDO, "plan.json")
+_RECORDS = (MANIFEST, "plan.json")
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,17 @@ def _unneeded(entry: Entry, sizes: dict[str, int]) -> Garbage:
 
 
 def _orphans(artifact: Artifact, files: _Files, before: datetime) -> Iterator[Garbage]:
-    """Blobs and checkpoints of a finished artifact that neither its manifest nor its unit records name."""
-    if f"{artifact.base}/{REDO}" in files.sizes:
+    """What the making of a finished artifact left: blobs that its manifest does not name, checkpoints, answered marks.
+
+    The unit records of the first making stay: from them a manifest that was lost is put together again.
+    """
+    if standing(artifact.store, artifact.base, files.sizes):
         return
-    named = {f"{artifact.base}/{path}" for path in _named(artifact)}
+    named = {f"{artifact.base}/{file.path}" for file in artifact.manifest.files}
     for path, size in files.sizes.items():
-        blob = path.removeprefix(f"{artifact.base}/").startswith(("data/", "checkpoints/"))
-        if blob and path not in named and files.older(before, path):
+        left = path.removeprefix(f"{artifact.base}/").startswith(("data/", "checkpoints/", f"{REDO}/"))
+        if left and path not in named and files.older(before, path):
             yield Garbage(path, "no manifest names it", [path], size)
-
-
-def _named(artifact: Artifact) -> set[str]:
-    units = Draft(artifact.store, artifact.stage, artifact.fingerprint).recorded().values()
-    return {file.path for file in artifact.manifest.files} | {file.path for unit in units for file in unit.files}
 
 
 def _is_ours(inside: str) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.artifact import Artifact, Draft
+from infra.artifact import Artifact
 from infra.artifact.fingerprint import sha256_file
 from infra.artifact.manifest import FileRecord
-from infra.artifact.redo import lift, redo_units
+from infra.artifact.redo import Redo, lift, redo_units
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,15 @@ def _problem(artifact: Artifact, record: FileRecord, scratch: Path) -> str | Non
     return None if found == record.sha256 else f"has sha256 {found} instead of {record.sha256}"
 
 
-def mark(artifact: Artifact, found: Collection[Damage]) -> list[str]:
-    """Have the next run redo the units that the damaged files belong to; with no damage, lift an earlier mark.
+def mark(artifact: Artifact, found: Collection[Damage], before: Mapping[str, Redo]) -> list[str]:
+    """Have the next run redo the units that the damaged files belong to; with no damage, lift the marks of before.
 
-    Returns the ids of the units. Raises StoreError.
+    `before` are the marks that stood when the reading began. Returns the ids of the units. Raises StoreError.
     """
     if not found:
-        lift(artifact.store, artifact.base)
+        lift(artifact.store, artifact.base, before)
         return []
     bad = {damage.path for damage in found}
-    known = Draft(artifact.store, artifact.stage, artifact.fingerprint).recorded().values()
-    units = sorted(unit.unit for unit in known if any(file.path in bad for file in unit.files))
+    units = [name for name, unit in artifact.units().items() if any(file.path in bad for file in unit.files)]
     redo_units(artifact.store, artifact.base, units, f"{', '.join(sorted(bad))} is damaged")
     return units

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from flows.recipes import chain_of, load_recipe
 from flows.run import sources
 from infra.artifact import MANIFEST, Artifact, Source, base_of, checkpoint, draft, killpoint
+from infra.artifact.redo import redo_all, standing
 from infra.recipe import Section
 from infra.store import open_store
 from infra.upkeep.verify import damages
@@ -69,7 +70,8 @@ RECIPE = load_recipe(
 class Attempt:
     """One run of the chain up to the stage `until`. Points are `stage id:step:item`; `folder` takes what it tells.
 
-    `reopen` names a stage whose manifest is looked at and taken away first, so that it is finished once more.
+    `reopen` names a stage whose manifest is looked at and taken away first, so that it is finished once more; `force`
+    one that is made again even if it is cached.
     """
 
     store: str
@@ -79,6 +81,7 @@ class Attempt:
     stop_at: frozenset[str] = frozenset()
     until: str = "report"
     reopen: str = ""
+    force: str = ""
 
 
 @dataclass
@@ -108,7 +111,10 @@ class Doing:
     def __call__(self, stage_id: str, config: Section, /, **inputs: Source | None) -> Source:
         taken = {role: source for role, source in inputs.items() if source is not None}
         self._enter(stage_id)
-        self._require_sound(stage_id, config, taken)
+        if stage_id == self.attempt.force:
+            redo_all(self.store, self._base(stage_id, config, taken))
+        else:
+            self._require_sound(stage_id, config, taken)
         made = run_stage(stage_of(stage_id), config, taken, self.store, RECIPE.performance, silent)
         self.made.append(made)
         self.told.digests[stage_id] = made.digest
@@ -130,13 +136,18 @@ class Doing:
             mine = [point.partition(":") for point in sorted(points)]
             os.environ[variable] = ",".join(f"{name}:{rest}" for owner, _, rest in mine if owner == stage_id)
 
+    def _base(self, stage_id: str, config: Section, inputs: Mapping[str, Source]) -> str:
+        stage = stage_of(stage_id)
+        return base_of(stage.name, stage_fingerprint(stage, config, inputs))
+
     def _require_sound(self, stage_id: str, config: Section, inputs: Mapping[str, Source]) -> None:
         """Whatever has a manifest is whole, whatever was killed when."""
         stage = stage_of(stage_id)
         found = find_cached(stage, config, inputs, self.store)
         if found is None:
-            base = base_of(stage.name, stage_fingerprint(stage, config, inputs))
-            assert not self.store.exists(f"{base}/{MANIFEST}"), f"{base} has a manifest and is not whole"
+            base = self._base(stage_id, config, inputs)
+            is_asked_for = bool(standing(self.store, base))
+            assert is_asked_for or not self.store.exists(f"{base}/{MANIFEST}"), f"{base}: a manifest, and not whole"
             assert stage_id != self.attempt.reopen
         elif stage_id == self.attempt.reopen:
             assert not [*damages(found)], found.base

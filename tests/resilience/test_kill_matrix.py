@@ -123,6 +123,28 @@ def test_a_run_that_slept_while_another_finished_damages_nothing(new_place: NewP
     assert {*slept} == {point for point in ASLEEP if point.partition(":")[0] in up_to(until, undisturbed)}
 
 
+@pytest.mark.parametrize("asleep", ["reflow-1:unit:model", "reflow-1:manifest"])
+def test_a_run_that_wakes_beside_a_forced_one_damages_nothing(
+    asleep: str, new_place: NewPlace, undisturbed: Ended
+) -> None:
+    """One sleeps, another is forced and half done when the first wakes and ends; the forced one ends with its own."""
+    place = new_place()
+    first, first_asked = place.start(stop_at=frozenset({asleep}), until="reflow-1")
+    assert _falls_asleep(first)
+    forced, forced_asked = place.start(
+        stop_at=frozenset({"reflow-1:checkpoint-done:phase-0-l2"}), until="reflow-1", force="reflow-1"
+    )
+    assert _falls_asleep(forced)
+    os.kill(_id(first), signal.SIGCONT)
+    require_same(ended(first, first_asked), undisturbed, "reflow-1")
+    os.kill(_id(forced), signal.SIGCONT)
+    while _falls_asleep(forced):  # at each of its checkpoints
+        os.kill(_id(forced), signal.SIGCONT)
+    require_same(ended(forced, forced_asked), undisturbed, "reflow-1")
+    steps = [point for point in points_of(forced_asked) if point.startswith("reflow-1:checkpoint-done")]
+    assert len(steps) == 4, "it went on from its own checkpoints, which nobody deleted"
+
+
 def _id(process: ForkServerProcess) -> int:
     assert process.pid is not None
     return process.pid

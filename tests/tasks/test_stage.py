@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from infra import stopping
 from infra.artifact import MANIFEST, Artifact, Draft, Folder, base_of, draft
-from infra.artifact.redo import FORCED, REDO, redo_all, redo_units, why_redo
+from infra.artifact.redo import FORCED, redo_all, redo_units, why_redo
 from infra.errors import UserError
 from infra.recipe import Section
 from infra.store import Store, open_store
@@ -274,14 +274,33 @@ def test_a_unit_that_vanishes_while_others_are_made_is_made_again(
 
 
 @pytest.mark.parametrize("after", [*UNITS, "word"])
-def test_a_run_beside_which_all_is_forced_ends_whole(
+def test_a_run_beside_which_all_is_forced_ends_with_its_own(
     after: str, store: Store, points: Points, undisturbed: Artifact
 ) -> None:
     points.at(f"unit-done:{after}", lambda: redo_all(store, BASE))
-    assert_whole(write(store), undisturbed)
-    again = [unit for unit in UNITS if unit <= after]
-    assert points.made == [*UNITS, *(["word"] if after == "word" else []), *again, "word"]
-    assert not store.exists(f"{BASE}/{REDO}"), "it was done"
+    made = write(store)
+    assert points.made == [*UNITS, "word"] and made.digest == undisturbed.digest
+    assert why_redo(made) == FORCED, "who asked for it has yet to do it"
+    again = write(store)
+    assert points.made == [*UNITS, "word"] * 2
+    assert_whole(again, undisturbed)
+    assert again.manifest.generation > made.manifest.generation == ""
+
+
+def test_a_run_that_slept_while_another_was_forced_and_finished_ends_with_that(
+    store: Store, points: Points, undisturbed: Artifact
+) -> None:
+    forced: list[Artifact] = []
+
+    def beside() -> None:
+        redo_all(store, BASE)
+        forced.append(write(store))
+
+    points.at("unit-done:a", beside)
+    first = write(store)
+    assert first.manifest == forced[0].manifest, "a later generation is not replaced"
+    assert_whole(forced[0], undisturbed)
+    assert points.made == ["a", *UNITS, "word", *UNITS[1:], "word"]
 
 
 @pytest.mark.parametrize("lost", [*UNITS, "word"])
@@ -294,7 +313,7 @@ def test_a_unit_that_vanishes_between_the_last_one_and_the_manifest_is_made_agai
 
 
 def test_the_only_unit_of_a_stage_may_vanish_too(store: Store, points: Points) -> None:
-    points.at("unit-done:a", lambda: redo_all(store, BASE))
+    points.at("unit-done:a", lambda: store.delete(f"{BASE}/units/a.json"))
     made = write(store, stage=ONE)
     assert points.made == ["a", "a", "word"] and made.manifest.metrics == {"letters": ["a"]}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.artifact import Artifact, ArtifactMissing, Draft, Folder, Source, UnitsMissing
-from infra.artifact.redo import redo_all, redo_units
+from infra.artifact.redo import FORCED, path_of, redo_all, standing, why_redo
 from infra.environment import utc_now
 from infra.store import Store, StoreError, open_store
 from tests.infra.small_artifact import PRINT, UNITS, commit, make
@@ -100,10 +100,7 @@ def test_the_first_to_finish_is_the_result(store: Store, caplog: pytest.LogCaptu
     shard.write_bytes(b"made on another machine")
     late.commit_unit(UNITS[0], {f"{UNITS[0]}.tar": shard}, rows=4)
     second = late.finish(UNITS, 1, {}, {}, {}, {}, utc_now())
-    if store.create("probe", b"1") and store.create("probe", b"2"):
-        assert second.digest != first.digest, "a store without create-once: the last is the result, and is whole"
-    else:
-        assert second.digest == first.digest and "another run was first" in caplog.text
+    assert second.digest == first.digest and "another run was first" in caplog.text
     found = Artifact.open(store, "pairs", PRINT)
     assert found.digest == second.digest
     for file in found.manifest.files:
@@ -118,6 +115,52 @@ def test_what_is_to_be_redone_is_replaced(store: Store) -> None:
         draft.commit_unit("model", {"model.txt": draft.workdir / "other"})
         second = draft.finish(["model"], 1, {}, {}, {}, {}, utc_now())
     assert second.digest != first.digest and Artifact.open(store, "pairs", PRINT).digest == second.digest
+
+
+def test_who_was_asleep_while_it_was_forced_touches_nothing(store: Store) -> None:
+    asleep = Draft(store, "pairs", PRINT)
+    for unit in UNITS:
+        commit(asleep, unit, 1.0)
+    old = make(store)
+    redo_all(store, old.base)
+    with Draft(store, "pairs", PRINT) as forced:
+        (forced.workdir / "other").write_bytes(b"made anew")
+        forced.commit_unit("model", {"model.txt": forced.workdir / "other"})
+        store.write(f"{forced.place}/checkpoints/train/step-1.json", b"{}")
+        assert asleep.finish(UNITS, 1, {}, {}, {}, {}, utc_now()).digest == old.digest
+        assert why_redo(old) == FORCED and store.list(f"{forced.place}/checkpoints")
+        new = forced.finish(["model"], 1, {}, {}, {}, {}, utc_now())
+        assert new.manifest.redone and not store.list(f"{forced.place}/checkpoints") and why_redo(new) is None
+    assert asleep.finish(UNITS, 1, {}, {}, {}, {}, utc_now()).digest == new.digest != old.digest
+    assert Artifact.open(store, "pairs", PRINT).manifest == new.manifest
+
+
+def test_what_is_forced_before_it_is_finished_replaces_what_was_finished_since(store: Store) -> None:
+    first = Draft(store, "pairs", PRINT)
+    commit(first, UNITS[0], 1.0)
+    redo_all(store, first.base)
+    forced = Draft(store, "pairs", PRINT)
+    assert forced.units() == {} and [*first.units()] == [UNITS[0]]
+    for draft in (first, forced):
+        for unit in [unit for unit in UNITS if unit not in draft.units()]:
+            commit(draft, unit, 1.0)
+    old = first.finish(UNITS, 1, {}, {}, {}, {}, utc_now())
+    assert why_redo(old) == FORCED, "who asked for it has yet to do it"
+    new = forced.finish(UNITS, 1, {}, {}, {}, {}, utc_now())
+    found = Artifact.open(store, "pairs", PRINT)
+    assert found.manifest == new.manifest != old.manifest and why_redo(found) is None
+
+
+def test_killed_between_manifest_and_marks_it_is_done(store: Store) -> None:
+    made = make(store)
+    redo_all(store, made.base)
+    mark = standing(store, made.base)
+    again = make(store)
+    for name, redo in mark.items():
+        store.write(path_of(made.base, name), redo.to_bytes())
+    assert why_redo(again) is None and standing(store, made.base) == {}
+    redo_all(store, made.base)
+    assert len(standing(store, made.base)) == 1, "another demand is another one"
 
 
 def test_inputs_are_pinned(store: Store, tmp_path: Path) -> None:
@@ -166,7 +209,7 @@ def test_a_unit_lost_meanwhile_is_missing(store: Store) -> None:
         for unit in UNITS:
             commit(draft, unit, 1.0)
         assert [*draft.units()] == sorted(UNITS)
-        redo_units(store, draft.base, [UNITS[1]], "damaged")
+        store.delete(f"{draft.base}/units/{UNITS[1]}.json")
         with pytest.raises(UnitsMissing, match="shard-000001"):
             draft.finish(UNITS, 1, {}, {}, {}, {}, utc_now())
 
@@ -191,7 +234,7 @@ def test_the_store_is_asked_whether_a_unit_is_there(store: Store) -> None:
         assert not ours.has(UNITS[0])
         store.write(f"{ours.base}/{shard.path}", whole)
         assert ours.has(UNITS[0])
-        redo_units(store, ours.base, [UNITS[0]], "damaged")
+        store.delete(f"{ours.base}/units/{UNITS[0]}.json")
         assert not ours.has(UNITS[0])
 
 

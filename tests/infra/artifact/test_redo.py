@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.artifact import Artifact, Draft
-from infra.artifact.redo import FORCED, REDO, redo_all, redo_units, why_redo
+from infra.artifact.redo import FORCED, REDO, lift, redo_all, redo_units, standing, why_redo
 from infra.store import Store, open_store
 from tests.infra.small_artifact import PRINT, UNITS, make
 from tests.infra.stores import DownStore
@@ -39,7 +39,7 @@ def test_a_unit_is_redone_on_demand(store: Store) -> None:
     assert Artifact.open(store, "pairs", PRINT).manifest == made.manifest, "the old manifest stays"
     again = make(store)
     assert again.digest == made.digest and why_redo(again) is None
-    assert not store.exists(f"{made.base}/{REDO}")
+    assert not [path for path in store.list(f"{made.base}/{REDO}") if "/units/" not in path], "the mark is answered"
 
 
 def test_everything_is_redone_and_a_second_demand_goes_on(store: Store) -> None:
@@ -48,23 +48,31 @@ def test_everything_is_redone_and_a_second_demand_goes_on(store: Store) -> None:
     redo_all(store, made.base)
     assert why_redo(made) == FORCED
     draft = Draft(store, "pairs", PRINT)
-    assert draft.units() == {} and store.list(f"{made.base}/checkpoints") == []
+    assert draft.units() == {} and store.list(f"{draft.place}/checkpoints") == []
     shard = draft.workdir / "shard"
     shard.write_bytes(b"a unit of the new attempt")
     draft.commit_unit("shard-000000", {"shard-000000.tar": shard})
     redo_all(store, made.base)
     redo_units(store, made.base, [], "damaged too")
     assert [*draft.units()] == ["shard-000000"], "what is being redone is not started again"
-    assert why_redo(made) == FORCED
+    assert why_redo(made) == f"{FORCED}; damaged too"
     assert made.fetch("shard-000000.tar").read_bytes() == b"shard-000000" * 1000, "readers keep what they have"
     for unit in UNITS:
         redo_units(store, made.base, [unit], "")
     assert make(store).digest == made.digest
 
 
+def test_only_marks_of_parts_are_lifted(store: Store) -> None:
+    made = make(store)
+    redo_units(store, made.base, ["model"], "damaged")
+    redo_all(store, made.base)
+    lift(store, made.base, standing(store, made.base))
+    assert [mark.reason for mark in standing(store, made.base).values()] == [FORCED]
+
+
 def test_a_mark_that_does_not_parse_counts(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     made = make(store)
-    store.write(f"{made.base}/{REDO}", b"{")
+    store.write(f"{made.base}/{REDO}/20260101T000000000000-abcdef.json", b"{")
     assert "does not parse" in (why_redo(made) or "") and "does not parse" in caplog.text
 
 

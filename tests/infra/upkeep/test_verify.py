@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infra.artifact.redo import REDO, redo_all, why_redo
+from infra.artifact import Draft
+from infra.artifact.redo import redo_all, redo_units, standing, why_redo
+from infra.environment import utc_now
 from infra.store import Store
 from infra.upkeep.verify import damages, mark
 from tests.infra.chain import make
@@ -27,7 +29,7 @@ def test_every_bad_file_is_named_and_its_unit_alone_is_redone(store: Store, tmp_
     found = [*damages(made)]
     assert [damage.path for damage in found] == [first.path] and f"instead of {first.sha256}" in found[0].problem
     assert why_redo(made) is None, "its size tells nothing"
-    assert mark(made, found) == ["shard-000000"]
+    assert mark(made, found, {}) == ["shard-000000"]
     assert why_redo(made) == f"{first.path} is damaged"
     before = store.modified(made.base)
     again = make(store, "pairs", {})
@@ -37,7 +39,7 @@ def test_every_bad_file_is_named_and_its_unit_alone_is_redone(store: Store, tmp_
     store.delete(f"{made.base}/{second.path}")
     store.write(f"{made.base}/{first.path}", b"torn")
     assert [damage.problem for damage in damages(made)] == [f"has 4 bytes instead of {first.bytes}", "is missing"]
-    assert mark(made, [*damages(made)]) == ["shard-000000", "shard-000001"]
+    assert mark(made, [*damages(made)], {}) == ["shard-000000", "shard-000001"]
     assert make(store, "pairs", {}).digest == made.digest
 
 
@@ -46,9 +48,35 @@ def test_what_is_mended_by_hand_is_sound_again(store: Store) -> None:
     path = f"{made.base}/{made.files()[0].path}"
     data = store.read(path)
     store.write(path, b"x" * len(data))
-    mark(made, [*damages(made)])
+    mark(made, [*damages(made)], {})
     store.write(path, data)
-    assert mark(made, [*damages(made)]) == [] and why_redo(made) is None
+    before = standing(store, made.base)
+    assert len(before) == 1 and mark(made, [*damages(made)], before) == [] and why_redo(made) is None
     redo_all(store, made.base)
-    mark(made, [])
-    assert store.exists(f"{made.base}/{REDO}"), "what is to be redone on demand stays so"
+    mark(made, [], standing(store, made.base))
+    assert why_redo(made), "what is to be redone on demand stays so"
+
+
+def test_what_was_found_while_another_was_reading_stays_marked(store: Store) -> None:
+    made = make(store, "pairs", {})
+    before = standing(store, made.base)
+    redo_units(store, made.base, ["shard-000001"], "found by another")
+    assert mark(made, [], before) == [] and why_redo(made) == "found by another"
+
+
+def test_a_unit_that_is_marked_while_another_is_repaired_is_repaired_next(store: Store) -> None:
+    made = make(store, "pairs", {})
+    first, second = made.files()
+    whole = store.read(f"{made.base}/{first.path}")
+    store.write(f"{made.base}/{first.path}", b"x" * first.bytes)
+    mark(made, [*damages(made)], {})
+    with Draft(store, made.stage, made.fingerprint) as repair:
+        assert [*repair.units()] == ["shard-000001"]
+        (repair.workdir / "shard").write_bytes(whole)
+        repair.commit_unit("shard-000000", {"shard-000000.tar": repair.workdir / "shard"}, rows=2)
+        store.write(f"{made.base}/{second.path}", b"x" * second.bytes)
+        assert mark(made, [*damages(made)], {}) == ["shard-000001"]
+        repair.finish([*repair.units()], 1, {}, {}, {}, {}, utc_now())
+    assert why_redo(made) == f"{second.path} is damaged"
+    again = make(store, "pairs", {})
+    assert again.digest == made.digest and [*damages(again)] == [] and why_redo(again) is None
