@@ -12,7 +12,6 @@ from models.clip_names import architectures
 from models.weights_header import Shapes, read_shapes
 
 _TRUNKS = {"vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), "alex": (0, 3, 6, 8, 10)}
-_CLASSIFIERS = {"vgg": (0, 3, 6), "alex": (1, 4, 6)}
 _TOWERS = ("visual.", "image_encoder.", "vision_model.")  # open_clip's own name, and those it converts
 _INCEPTION = {"Conv2d_1a_3x3.conv.weight", "Mixed_7c.branch_pool.conv.weight", "fc.weight"}
 _FID = "weights-inception-2015-12-05-6726825d.pth"
@@ -27,14 +26,17 @@ def cached_trunk(network: str) -> Path:
 
 
 def check_trunk(path: Path, network: str) -> None:
-    """Raise ValueError unless the file holds torchvision's vgg16 ("vgg") or alexnet ("alex")."""
-    layers = [f"features.{n}" for n in _TRUNKS[network]] + [f"classifier.{n}" for n in _CLASSIFIERS[network]]
-    _require(path, {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}, _TORCHVISION[network])
+    """Raise ValueError unless the file holds the layers of torchvision's vgg16 ("vgg") or alexnet ("alex").
+
+    The classifier behind them may be there: nothing reads it.
+    """
+    names = {f"features.{n}.{part}" for n in _TRUNKS[network] for part in ("weight", "bias")}
+    _require(path, names, _TORCHVISION[network])
 
 
 def check_inception(path: Path) -> None:
     """Raise ValueError unless the file holds the InceptionV3 of the FID, which has 1008 classes."""
-    shapes = _require(path, _INCEPTION, f"torch-fidelity's {_FID}", no_others=False)
+    shapes = _require(path, _INCEPTION, f"torch-fidelity's {_FID}")
     if shapes is not None and shapes["fc.weight"] != (1008, 2048):
         found = [*shapes["fc.weight"]]
         raise ValueError(f"{path}: fc.weight is {found}, expected [1008, 2048] as in torch-fidelity's {_FID}")
@@ -79,11 +81,9 @@ def _sizes(shapes: Shapes, vision: Mapping[str, Any], text: Mapping[str, Any]) -
         yield "layers of visual.transformer", len(blocks), layers if isinstance(layers, int) else 0
 
 
-def _require(path: Path, names: set[str], what: str, no_others: bool = True) -> Shapes | None:
-    """The shapes of a file that has to have these names. Raises ValueError that says what it has instead."""
+def _require(path: Path, names: set[str], what: str) -> Shapes | None:
+    """The shapes of a file that has to have these names. Raises ValueError that says which it has not."""
     shapes = read_shapes(path)
-    if shapes is not None and (shapes.keys() != names if no_others else not shapes.keys() >= names):
-        odd = sorted(names - shapes.keys()) or sorted(shapes.keys() - names)
-        verb = "no" if names - shapes.keys() else "also"
-        raise ValueError(f"{path}: holds {len(shapes)} tensors, {verb} {odd[0]}; expected the weights of {what}")
+    if shapes is not None and (missing := names - shapes.keys()):
+        raise ValueError(f"{path}: holds {len(shapes)} tensors, no {min(missing)}; expected the weights of {what}")
     return shapes

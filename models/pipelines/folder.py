@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from models.pipelines.layouts import LAYOUTS, Layout
-from models.pipelines.scheduler_config import check_scheduler
+from models.pipelines.scheduler_config import check_scheduler, unexpected
 from models.pipelines.weight_files import count_numbers, variants
 
 Parameterization = Literal["diffusion", "raw", "converted"]
@@ -176,7 +176,7 @@ def _at(name: str) -> str:
 
 def _told(folder: Path, name: str, value: Any, expected: str) -> str:
     part, _, key = name.partition(".")
-    return f"{_config(folder, part)}: {key} is {json.dumps(value)}; expected {expected}"
+    return unexpected(_config(folder, part), key, value, expected)
 
 
 def _parameterization(folder: Path) -> Parameterization:

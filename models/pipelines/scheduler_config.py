@@ -54,29 +54,30 @@ def check_scheduler(path: Path, config: Mapping[str, Any]) -> Literal["diffusion
     """
     for name, (allowed, expected) in _NEUTRAL.items():
         if name in config and config[name] not in allowed:
-            raise ValueError(_told(path, name, config[name], expected))
+            raise ValueError(unexpected(path, name, config[name], expected))
     if config.get("_class_name") in FLOW_CLASSES:
         return "raw"
     if config.get("_class_name") not in DIFFUSION_CLASSES:
         known = ", ".join((*DIFFUSION_CLASSES, *FLOW_CLASSES))
-        raise ValueError(_told(path, "_class_name", config.get("_class_name"), f"one of {known}"))
+        raise ValueError(unexpected(path, "_class_name", config.get("_class_name"), f"one of {known}"))
     return _predicts(path, config)
 
 
 def _predicts(path: Path, config: Mapping[str, Any]) -> Literal["diffusion", "raw"]:
     prediction, flow = config.get("prediction_type", "epsilon"), bool(config.get("use_flow_sigmas"))
     if prediction not in ("epsilon", "v_prediction", "flow_prediction"):
-        raise ValueError(_told(path, "prediction_type", prediction, "epsilon, v_prediction or flow_prediction"))
+        raise ValueError(unexpected(path, "prediction_type", prediction, "epsilon, v_prediction or flow_prediction"))
     if (prediction == "flow_prediction") != flow:
         expected = f"{json.dumps(prediction == 'flow_prediction')} beside prediction_type {json.dumps(prediction)}"
-        raise ValueError(_told(path, "use_flow_sigmas", flow, expected))
+        raise ValueError(unexpected(path, "use_flow_sigmas", flow, expected))
     if prediction == "epsilon" and config.get("rescale_betas_zero_snr"):
         expected = (
             "false, or a network that predicts v: where there is nothing but noise, epsilon says nothing of the picture"
         )
-        raise ValueError(_told(path, "rescale_betas_zero_snr", True, expected))
+        raise ValueError(unexpected(path, "rescale_betas_zero_snr", True, expected))
     return "raw" if flow else "diffusion"
 
 
-def _told(path: Path, name: str, value: Any, expected: str) -> str:
+def unexpected(path: Path, name: str, value: Any, expected: str) -> str:
+    """What is said of a file's field that has another value than it may have."""
     return f"{path}: {name} is {json.dumps(value)}; expected {expected}"

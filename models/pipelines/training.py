@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel
 
 from models.losses import Diffusion, last_timestep
 from models.pipelines.text_to_image import TextToImage
-from models.solvers import DIFFUSION_SOLVERS
+from models.solvers import noise_table, solver_of
 from models.stacked_unet import StackedUNet
 from models.velocity import Velocity
 
@@ -31,9 +31,7 @@ def _stay_diffusion(model: TextToImage) -> None:
             " whose path and output can be kept"
         )
     # Stock samplers are to start where the training did: at the last timestep, with nothing but noise.
-    scheduler, options = DIFFUSION_SOLVERS["ddim"]
-    config = dict(model.pipeline.scheduler.config)
-    model.pipeline.scheduler = scheduler.from_config(config, timestep_spacing="trailing", **options)
+    model.pipeline.scheduler = solver_of(model.pipeline.scheduler.config, "ddim")
 
 
 def stack(model: TextToImage) -> None:
@@ -49,8 +47,8 @@ def stack(model: TextToImage) -> None:
 
 def diffusion(model: TextToImage) -> Diffusion:
     """The network of a diffusion model with what its output means."""
-    scheduler = model.pipeline.scheduler
-    return Diffusion(model.network(), scheduler.alphas_cumprod, scheduler.config.prediction_type)
+    config = model.pipeline.scheduler.config
+    return Diffusion(model.network(), noise_table(config), config.prediction_type)
 
 
 def student_velocity(model: TextToImage) -> Velocity:

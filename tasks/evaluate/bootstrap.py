@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -16,9 +15,6 @@ WIDE = 256
 """Features of more dimensions have few replicates: a Frechet distance takes the cube of their number."""
 
 TWO_SIDED_95 = 1.96
-
-Resampled = Callable[[Tensor], float]
-"""A number as a function of how often each of N pictures counts, [N]."""
 
 
 @lru_cache(maxsize=4)

@@ -20,6 +20,12 @@ from tasks.evaluate.independence import trained_with
 from tasks.evaluate.speed import RATE_ROUNDS
 from tasks.sections import NEIGHBOURS, Clip, EvaluateJob
 
+_INTERVALS = (
+    f"95 %: {TWO_SIDED_95} standard deviations of {REPLICATES} bootstrap replicates over pictures "
+    f"({FEW_REPLICATES} for features of more than {WIDE} dimensions), of times over {LATENCY_ROUNDS} rounds and "
+    f"{RATE_ROUNDS} of a batch"
+)
+
 
 class Counts(NamedTuple):
     """Pictures that have a caption, and real pictures that the judges looked at."""
@@ -40,42 +46,78 @@ def protocol(
 
     ``teacher`` is the model of the first role, or the files of pictures that were drawn elsewhere.
     """
-    roles = present(config, inputs)
-    captions, count, has_reference = counts.captions, config.num_images, config.reference != "none"
-    own, others = f"captions 1 to {count} of {captions}", f"captions {count + 1} to {2 * count} of {captions}"
-    real, rest = f"own pictures of {own}", "reference_coco"
-    if config.real == "split":
-        real, rest = f"all {counts.real} pictures of {annotations.name}", "all other pictures of reference_coco"
+    return {
+        **_captions(config, annotations, counts),
+        **_models(config, inputs, teacher),
+        **_compared(config, annotations, counts, resize),
+        "intervals": _INTERVALS,
+        **_latents(config, inputs),
+        **_drawn(teacher, resize),
+        "size": resize.size,
+        **_judges(config, inputs),
+        "versions": {name: version(name) for name in ("torch", "diffusers", "open_clip_torch", "torch-fidelity")},
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {_accelerator()}",
+    }
+
+
+def _captions(config: EvaluateJob, annotations: Path, counts: Counts) -> dict[str, JsonValue]:
+    """What the models are told."""
     return {
         "captions": {
             "file": annotations.name,
             "sha256": sha256_file(annotations),
             "rule": "lowest annotation id with words per image",
-            "pictures": captions,
+            "pictures": counts.captions,
         },
-        "num_images": count,
-        "evaluated": own,
-        "measured": {role.name: inputs[role.input].digest for role in roles},
-        "seeds": f"per image: sha256 of '{config.seed}/evaluate/<index>', numpy's Philox"
-        if not isinstance(teacher, Sequence)
-        else None,
+        "num_images": config.num_images,
+        "evaluated": _own(config, counts),
+    }
+
+
+def _own(config: EvaluateJob, counts: Counts) -> str:
+    return f"captions 1 to {config.num_images} of {counts.captions}"
+
+
+def _models(
+    config: EvaluateJob, inputs: Mapping[str, Source], teacher: TextToImage | Sequence[Path]
+) -> dict[str, JsonValue]:
+    """Who is measured, and from which noise."""
+    seeds = f"per image: sha256 of '{config.seed}/evaluate/<index>', numpy's Philox"
+    return {
+        "measured": {role.name: inputs[role.input].digest for role in present(config, inputs)},
+        "seeds": None if isinstance(teacher, Sequence) else seeds,
+    }
+
+
+def _compared(config: EvaluateJob, annotations: Path, counts: Counts, resize: Resize) -> dict[str, JsonValue]:
+    """The sets of pictures that the distances are to."""
+    count, has_reference = config.num_images, config.reference != "none"
+    own, others = _own(config, counts), f"captions {count + 1} to {2 * count} of {counts.captions}"
+    real, rest = f"own pictures of {own}", "reference_coco"
+    if config.real == "split":
+        real, rest = f"all {counts.real} pictures of {annotations.name}", "all other pictures of reference_coco"
+    floor = f"teacher: {own} against the reference; real: own pictures of {others} against {rest}"
+    return {
         "reference": f"teacher, {config.teacher_steps} steps, {others}, other seeds" if has_reference else None,
         "reference_coco": f"{real}; upright, transparency on white, centre crop on the long edge; {resize}",
-        "floor": f"teacher: {own} against the reference; real: own pictures of {others} against {rest}"
-        if has_reference
-        else None,
-        "intervals": f"95 %: {TWO_SIDED_95} standard deviations of {REPLICATES} bootstrap replicates over pictures "
-        f"({FEW_REPLICATES} for features of more than {WIDE} dimensions), of times over {LATENCY_ROUNDS} rounds and "
-        f"{RATE_ROUNDS} of a batch",
-        "straightness": f"per element, guided, Euler {config.teacher_steps} steps, N {config.straightness_images}"
-        if simulated(config, inputs)
-        else None,
-        "distance_to_own_teacher": "squared per element of latents from the same noise; the student's teacher is "
-        f"the 2-RF at {config.teacher_steps} steps"
-        if any(role.own_teacher for role in roles)
-        else None,
-        **_drawn(teacher, resize),
-        "size": resize.size,
+        "floor": floor if has_reference else None,
+    }
+
+
+def _latents(config: EvaluateJob, inputs: Mapping[str, Source]) -> dict[str, JsonValue]:
+    """How the numbers that look at no pictures are made."""
+    steps, has_own_teacher = config.teacher_steps, any(role.own_teacher for role in present(config, inputs))
+    straightness = f"per element, guided, Euler {steps} steps, N {config.straightness_images}"
+    distance = f"squared per element of latents from the same noise; the student's teacher is the 2-RF at {steps} steps"
+    return {
+        "straightness": straightness if simulated(config, inputs) else None,
+        "distance_to_own_teacher": distance if has_own_teacher else None,
+    }
+
+
+def _judges(config: EvaluateJob, inputs: Mapping[str, Source]) -> dict[str, JsonValue]:
+    """What looks at the pictures, and what it has been trained with."""
+    return {
         "real": {"set": config.real, "digest": inputs["real"].digest},
         "features": config.features,
         "features_resize": config.inception_resize if config.features == "inception" else "PIL, the network's own",
@@ -83,8 +125,6 @@ def protocol(
         "clip": {**_clip(inputs, config.clip), "prompt_prefix": config.clip.prompt_prefix, "scale": "cosine x 1"},
         "extras": dict(_extras(inputs, config)),
         "trained_with": {role: dict(losses) for role, losses in trained_with(inputs).items()},
-        "versions": {name: version(name) for name in ("torch", "diffusers", "open_clip_torch", "torch-fidelity")},
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {_accelerator()}",
     }
 
 

@@ -33,16 +33,13 @@ class Pictures:
     @functools.cached_property
     def gaussian(self) -> Gaussian:
         """Of all pictures, each counted once."""
-        return self._counted(torch.ones(len(self.features), dtype=torch.float64))
-
-    def replicate(self, number: int) -> Gaussian:
-        """Of the pictures as often as the replicate has them."""
-        return self._counted(resamples(len(self.features), self.side)[number])
+        return Gaussian.of(self.features)
 
     @functools.cached_property
     def replicates(self) -> list[Gaussian]:
-        """All of them, for what every cell is compared with."""
-        return [self.replicate(number) for number in range(self.count)]
+        """Of the pictures as often as each replicate has them."""
+        drawn = resamples(len(self.features), self.side)[: self.count]
+        return [Gaussian.of(self.features, times) for times in drawn]
 
     @functools.cached_property
     def radii(self) -> Tensor:
@@ -58,9 +55,6 @@ class Pictures:
     def count(self) -> int:
         """How many replicates features of so many dimensions have."""
         return FEW_REPLICATES if self.features.shape[1] > WIDE else REPLICATES
-
-    def _counted(self, times: Tensor) -> Gaussian:
-        return Gaussian.of(self.features, times)
 
 
 @dataclass(frozen=True)
@@ -127,7 +121,7 @@ def _of_pair(reduce: Callable[[Pictures, Pictures], Number | None]) -> Callable[
 
 def _frechet(ours: Pictures, theirs: Pictures) -> Number:
     value = ours.gaussian.frechet_distance(theirs.gaussian)
-    again = [ours.replicate(number).frechet_distance(theirs.replicates[number]) for number in range(ours.count)]
+    again = [a.frechet_distance(b) for a, b in zip(ours.replicates, theirs.replicates, strict=True)]
     return Number(value, half_width(again))
 
 

@@ -8,6 +8,7 @@ import open_clip
 import pytest
 import torch
 import torchvision
+from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from models.known_weights import (
@@ -17,18 +18,18 @@ from models.known_weights import (
     check_inception,
     check_trunk,
 )
+from models.perceptual import Lpips, load_trunk
 
 TRUNKS = {"vgg": torchvision.models.vgg16, "alex": torchvision.models.alexnet}
-ALEX = [f"features.{n}" for n in (0, 3, 6, 8, 10)] + [f"classifier.{n}" for n in (1, 4, 6)]
 
 
-def saved(network: torch.nn.Module, path: Path) -> Path:
+def saved(network: nn.Module, path: Path) -> Path:
     """The network's names and shapes; the numbers take no room."""
     torch.save(flat(network), path)
     return path
 
 
-def flat(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+def flat(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: torch.zeros((), device="cpu").expand(value.shape) for name, value in network.state_dict().items()}
 
 
@@ -38,23 +39,39 @@ class Inception(FeatureExtractorInceptionV3):  # type: ignore[misc]  # torch-fid
     def load_state_dict(self, *_: object, **__: object) -> None: ...
 
 
-def on_meta(architecture: str) -> torch.nn.Module:
-    found: torch.nn.Module = open_clip.create_model(architecture, device="meta")
+def on_meta(architecture: str) -> nn.Module:
+    found: nn.Module = open_clip.create_model(architecture, device="meta")
     return found
 
 
+# lpips itself asks torchvision in an old way
+@pytest.mark.filterwarnings("ignore:.*(pretrained|weight enum):UserWarning")
 @pytest.mark.parametrize("network", TRUNKS)
-def test_a_trunk_is_known_by_every_name(network: str, tmp_path: Path) -> None:
+def test_a_trunk_is_taken_with_and_without_its_classifier_and_loads(network: str, tmp_path: Path) -> None:
     with torch.device("meta"):
-        right, wrong = (saved(build(weights=None), tmp_path / name) for name, build in TRUNKS.items())
-        rest = saved(torchvision.models.vgg16(weights=None).features, tmp_path / "features.pth")
-    if network == "alex":
-        right, wrong = wrong, right
-    check_trunk(right, network)
-    with pytest.raises(ValueError, match=r"holds \d+ tensors, (no|also) .*; expected the weights of (vgg16|alexnet)"):
-        check_trunk(wrong, network)
-    with pytest.raises(ValueError, match=r"features\.pth: holds 26 tensors, no classifier"):
-        check_trunk(rest, network)
+        whole = TRUNKS[network](weights=None)
+    for name, trunk in {"whole": whole, "features": nn.ModuleDict({"features": whole.features})}.items():
+        path = saved(trunk, tmp_path / f"{name}.pth")
+        check_trunk(path, network)
+        loaded = Lpips(network, path).distance.net
+        assert not any(parameter.any() for parameter in loaded.parameters()), "the file's zeros, nothing random"
+
+
+@pytest.mark.parametrize("network", TRUNKS)
+def test_what_no_trunk_can_be_loaded_from_is_refused(network: str, tmp_path: Path) -> None:
+    (other,) = TRUNKS.keys() - {network}
+    with torch.device("meta"):
+        wrong = saved(TRUNKS[other](weights=None), tmp_path / "wrong.pth")
+        bare = saved(TRUNKS[network](weights=None).features, tmp_path / "bare.pth")
+    count = {"vgg": 26, "alex": 10}[network]
+    for path, told in (
+        (wrong, r"wrong\.pth: holds \d+ tensors, no features\.\d+\.bias; expected the weights of (vgg16|alexnet)"),
+        (bare, rf"bare\.pth: holds {count} tensors, no features\.0\.bias; expected the weights of (vgg16|alexnet)"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            check_trunk(path, network)
+        with pytest.raises(RuntimeError, match=r"Missing key.*features"):
+            load_trunk(nn.Module(), network, path)
 
 
 def test_torchvisions_cache_is_where_torchvision_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +127,7 @@ def test_weights_of_another_architecture_are_told(architecture: str, told: str, 
 
 
 def test_weights_without_a_picture_tower(tmp_path: Path) -> None:
-    path = saved(torch.nn.Linear(2, 2), tmp_path / "linear.bin")
+    path = saved(nn.Linear(2, 2), tmp_path / "linear.bin")
     with pytest.raises(ValueError, match=r"linear\.bin: a picture tower: found False, expected True of"):
         check_clip(path, "RN50")
 

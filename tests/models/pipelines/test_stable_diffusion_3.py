@@ -6,22 +6,17 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import (
-    DiffusionPipeline,
     FlowMatchHeunDiscreteScheduler,
     SD3ControlNetModel,
     StableDiffusion3ControlNetPipeline,
     StableDiffusion3Img2ImgPipeline,
-    StableDiffusion3Pipeline,
 )
-from torch import Tensor
 
-from infra.artifact.fingerprint import tree_files
 from models.losses import one_step, reflow_loss
 from models.pipelines.folder import Described, check_folder
 from models.pipelines.layouts import LAYOUTS
@@ -29,20 +24,20 @@ from models.pipelines.opening import open_pipeline
 from models.pipelines.stable_diffusion_3 import StableDiffusion3
 from models.pipelines.text_to_image import TextToImage
 from models.solvers import FLOW_SOLVERS, euler, sigma_grid
-from models.velocity import guided, interpolate, raw
+from models.velocity import interpolate
 from tests.models.pipelines import tiny
+from tests.models.pipelines.families import SD3, TOLERANCE, Family, gap, stock
 from tests.models.pipelines.folders import copy, edit
 from tests.models.untrained import captions
 
-TOLERANCE = 1e-5
-"""Of the scale of a latent: ours and stock's are the same arithmetic in another order."""
-
 NO_T5 = {"text_encoder_3": None, "tokenizer_3": None}
+
+noise, drawn = SD3.noise, SD3.drawn
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.stable_diffusion_3(tmp_path_factory.mktemp("sd3") / "teacher")
+def family() -> Family:
+    return SD3
 
 
 @pytest.fixture(scope="module")
@@ -50,46 +45,11 @@ def without_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.stable_diffusion_3(tmp_path_factory.mktemp("sd3") / "without", t5=False)
 
 
-@pytest.fixture(scope="module")
-def model(folder: Path) -> TextToImage:
-    return open_pipeline(folder)
-
-
-@pytest.fixture(scope="module")
-def flow_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same weights saved as a rectified flow."""
-    saved = tmp_path_factory.mktemp("sd3") / "flow"
-    open_pipeline(folder).save(saved)
-    return saved
-
-
-def noise(count: int, seed: int = 0) -> Tensor:
-    return torch.randn(count, 16, 8, 8, generator=torch.Generator().manual_seed(seed))
-
-
-def stock(folder: Path, **parts: Any) -> StableDiffusion3Pipeline:
-    pipeline = StableDiffusion3Pipeline.from_pretrained(folder, **parts)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def drawn(pipeline: DiffusionPipeline, steps: int, guidance: float, output: str = "latent", **more: Any) -> Any:
-    """What the stock pipeline makes of the first two captions and noises."""
-    return pipeline(
-        captions(2), num_inference_steps=steps, guidance_scale=guidance, latents=noise(2), output_type=output, **more
-    ).images
-
-
-def gap(ours: Tensor, theirs: Tensor) -> float:
-    """The largest difference, in units of the latents' own scale."""
-    return float((ours - theirs).abs().max() / theirs.std())
-
-
-def test_a_folder_says_what_it_is(model: TextToImage, flow_folder: Path) -> None:
+def test_a_folder_says_what_it_is(model: TextToImage, exported: Path) -> None:
     assert type(model) is StableDiffusion3 and model.parameterization == "raw"
     assert (model.latent_shape, model.pixels_per_side, model.decoder) == ((16, 8, 8), 32, "AutoencoderKL")
     assert model.denoiser is model.pipeline.transformer and not model.denoiser.training
-    assert open_pipeline(flow_folder).parameterization == "raw"
+    assert open_pipeline(exported).parameterization == "raw"
 
 
 def test_the_condition_is_what_the_stock_pipeline_tells_its_network(
@@ -145,18 +105,10 @@ def test_the_velocity_is_the_networks_output_at_a_thousand_sigma(model: TextToIm
     assert not torch.allclose(others, model.velocity()(x, sigma, told), atol=1e-3)
 
 
-@pytest.mark.parametrize("part", ["text", "pooled"])
-def test_the_network_hears_every_part_of_the_condition(part: str, model: TextToImage) -> None:
-    x, time, told = noise(2), torch.full((2,), 500.0), model.encode(captions(2))
-    changed = type(told)(**{**vars(told), part: getattr(told, part) + 1})
-    with torch.no_grad():
-        assert not torch.allclose(model.forward(x, time, told), model.forward(x, time, changed), atol=1e-4)
-
-
 @pytest.mark.parametrize("guidance", [1.0, 1.5])
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 10])
-def test_stock_diffusers_draws_an_exported_flow_as_we_do(steps: int, guidance: float, flow_folder: Path) -> None:
-    flow, pipeline = open_pipeline(flow_folder), stock(flow_folder)
+def test_stock_diffusers_draws_an_exported_flow_as_we_do(steps: int, guidance: float, exported: Path) -> None:
+    flow, pipeline = open_pipeline(exported), stock(exported)
     latent = flow.sample(noise(2), captions(2), steps, guidance, "euler")
     equal = {"sigmas": sigma_grid(steps)[:-1]} if steps > 1 else {}  # one step needs no word
     assert gap(latent, drawn(pipeline, steps, guidance, **equal)) < TOLERANCE
@@ -166,10 +118,10 @@ def test_stock_diffusers_draws_an_exported_flow_as_we_do(steps: int, guidance: f
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 25])
-def test_the_equal_steps_that_stock_diffusers_is_told_are_ours(steps: int, flow_folder: Path) -> None:
-    scheduler = stock(flow_folder).scheduler
+def test_the_equal_steps_that_stock_diffusers_is_told_are_ours(steps: int, exported: Path) -> None:
+    scheduler = stock(exported).scheduler
     scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
-    assert scheduler.sigmas.tolist() == pytest.approx(open_pipeline(flow_folder).sigmas(steps), abs=1e-3)
+    assert scheduler.sigmas.tolist() == pytest.approx(open_pipeline(exported).sigmas(steps), abs=1e-3)
 
 
 def test_pixels_are_what_the_stock_pipeline_decodes(folder: Path, model: TextToImage) -> None:
@@ -206,19 +158,10 @@ def test_saved_and_loaded_is_the_same_network(t5: bool, folder: Path, without_t5
     assert (index["text_encoder_3"] == [None, None]) is not t5
 
 
-def test_a_negative_prompt_is_guided_away_from(flow_folder: Path) -> None:
-    flow, negative = open_pipeline(flow_folder), captions(4)[3]
-    pipeline, told = stock(flow_folder), flow.encode(captions(2))
-    velocity = raw(guided(flow.call, flow.encode([negative]), 3.0))
-    ours = euler(velocity, noise(2), told, flow.sigmas(1))
-    theirs = drawn(pipeline, 1, 3.0, negative_prompt=[negative] * 2)
-    assert gap(ours, theirs) < TOLERANCE < gap(drawn(pipeline, 1, 3.0), theirs)
-
-
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_image_to_image_starts_from_the_noised_picture(strength: float, flow_folder: Path) -> None:
-    flow, kind = open_pipeline(flow_folder), StableDiffusion3Img2ImgPipeline
-    pipeline = kind.from_pipe(stock(flow_folder))
+def test_image_to_image_starts_from_the_noised_picture(strength: float, exported: Path) -> None:
+    flow, kind = open_pipeline(exported), StableDiffusion3Img2ImgPipeline
+    pipeline = kind.from_pipe(stock(exported))
     picture, generator = flow.pixels(noise(1)).clamp(-1, 1), torch.Generator()
     theirs = pipeline(
         captions(1), image=picture / 2 + 0.5, strength=strength, num_inference_steps=4, guidance_scale=1.5,
@@ -230,18 +173,8 @@ def test_image_to_image_starts_from_the_noised_picture(strength: float, flow_fol
     assert gap(euler(flow.velocity(1.5), start, flow.encode(captions(1)), sigmas), theirs) < 1e-4
 
 
-def test_a_lora_of_the_teacher_works_with_a_flow(folder: Path, flow_folder: Path, tmp_path: Path) -> None:
-    layers, pipeline, flow = tiny.lora_layers(stock(folder).transformer), stock(flow_folder), open_pipeline(flow_folder)
-    type(pipeline).save_lora_weights(tmp_path, transformer_lora_layers=layers)
-    without = drawn(pipeline, 1, 1.5)
-    pipeline.load_lora_weights(tmp_path)
-    tiny.merge(layers, flow.denoiser)
-    assert gap(flow.sample(noise(2), captions(2), 1, 1.5, "euler"), drawn(pipeline, 1, 1.5)) < TOLERANCE
-    assert gap(without, drawn(pipeline, 1, 1.5)) > 0.01
-
-
-def test_a_controlnet_steers_a_flow(flow_folder: Path) -> None:
-    pipeline = stock(flow_folder)
+def test_a_controlnet_steers_a_flow(exported: Path) -> None:
+    pipeline = stock(exported)
     net = SD3ControlNetModel.from_transformer(pipeline.transformer, num_layers=1, num_extra_conditioning_channels=0)
     steered = StableDiffusion3ControlNetPipeline.from_pipe(pipeline, controlnet=net)
     picture = {"control_image": torch.rand(2, 3, 32, 32)}
@@ -249,31 +182,6 @@ def test_a_controlnet_steers_a_flow(flow_folder: Path) -> None:
     for one in net.controlnet_blocks:
         torch.nn.init.normal_(one.weight)
     assert gap(drawn(steered, 1, 1.5, **picture), drawn(pipeline, 1, 1.5)) > 0.01
-
-
-@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
-def test_low_precision_is_for_the_network_only(dtype: str, folder: Path, model: TextToImage) -> None:
-    low = open_pipeline(folder, dtype)
-    ours, exact = (one.sample(noise(2), captions(2), 4, 3.0, "heun") for one in (low, model))
-    assert ours.dtype == torch.float32 and 0 < gap(ours, exact) < {"bf16": 0.15, "fp16": 0.02}[dtype]
-    assert not torch.equal(ours, ours.to(low.dtype).float()), "the state has more digits than the network"
-
-
-def test_where_a_model_was_loaded_from_is_not_in_its_bytes(folder: Path, tmp_path: Path) -> None:
-    for name in ("here", "there"):
-        open_pipeline(copy(folder, tmp_path / name)).save(tmp_path / name / "saved")
-    here, there = ({file: path.read_bytes() for file, path in tree_files(tmp_path / name / "saved").items()}
-                   for name in ("here", "there"))  # fmt: skip
-    assert here == there and len(here) > 10
-
-
-def test_prompts_too_long_are_cut_and_counted_without_a_word_for_each(
-    model: TextToImage, caplog: pytest.LogCaptureFixture
-) -> None:
-    fits, too_long = "a " * 22, "a " * 23  # with the two marks 24 and 25 tokens
-    assert model.truncated([fits, too_long, ""]) == 1
-    first, second, _ = model.encode([fits, too_long, ""]).text
-    assert torch.equal(first[:24], second[:24]) and not torch.equal(first[24:], second[24:]) and not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -300,29 +208,6 @@ def test_a_flow_is_never_taken_for_anything_else(
 def test_a_flow_has_no_solver_of_a_diffusion_model(solver: str, model: TextToImage) -> None:
     with pytest.raises(ValueError, match=rf"solver '{re.escape(solver)}': a raw model is solved with one of euler"):
         model.check_solver(solver)
-
-
-@pytest.mark.parametrize(
-    ("file", "field", "value", "told"),
-    [
-        ("transformer", "in_channels", 4, r"channels of a latent: 4 \(transformer/.*in_channels\) against 16 \(vae"),
-        (
-            "transformer",
-            "joint_attention_dim",
-            64,
-            r"width of the text: 64 \(transformer/.* against 40 \(text_enc",
-        ),
-        ("transformer", "pooled_projection_dim", 9, r"width of the pooled text: 9 \(transformer.* against 24 .* \+ 24"),
-        ("transformer", "sample_size", None, r"transformer/config.json: sample_size is null; expected the side"),
-    ],
-)
-def test_a_folder_whose_parts_do_not_fit_is_refused_without_loading_it(
-    file: str, field: str, value: object, told: str, folder: Path, tmp_path: Path
-) -> None:
-    edited = copy(folder, tmp_path)
-    edit(edited / file / "config.json", lambda config: config.update({field: value}))
-    with pytest.raises(ValueError, match=told):
-        check_folder(edited)
 
 
 def test_the_published_configs_are_those_of_the_family(tmp_path: Path) -> None:

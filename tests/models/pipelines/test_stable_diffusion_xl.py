@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import (
     ControlNetModel,
-    DiffusionPipeline,
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLImg2ImgPipeline,
-    StableDiffusionXLPipeline,
 )
-from torch import Tensor
 
-from infra.artifact.fingerprint import tree_files
 from models.losses import one_step, reflow_loss
 from models.pipelines.folder import Described, check_folder
 from models.pipelines.layouts import LAYOUTS
@@ -26,57 +21,25 @@ from models.pipelines.opening import open_pipeline
 from models.pipelines.stable_diffusion_xl import StableDiffusionXL
 from models.pipelines.text_to_image import TextToImage
 from models.solvers import DIFFUSION_SOLVERS, euler, noise_table
-from models.velocity import converted, guided, interpolate, raw
+from models.velocity import converted, interpolate
 from tests.models.pipelines import tiny
+from tests.models.pipelines.families import TOLERANCE, XL, Family, gap, stock
 from tests.models.pipelines.folders import copy, edit
 from tests.models.untrained import captions, noise
 
-TOLERANCE = 1e-5
-"""Of the scale of a latent: ours and stock's are the same arithmetic in another order."""
+drawn = XL.drawn
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.stable_diffusion_xl(tmp_path_factory.mktemp("xl") / "teacher")
+def family() -> Family:
+    return XL
 
 
-@pytest.fixture(scope="module")
-def model(folder: Path) -> TextToImage:
-    return open_pipeline(folder)
-
-
-@pytest.fixture(scope="module")
-def flow_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same weights saved as a raw flow."""
-    flow, saved = open_pipeline(folder), tmp_path_factory.mktemp("xl") / "flow"
-    flow.parameterization = "raw"
-    flow.save(saved)
-    return saved
-
-
-def stock(folder: Path, **parts: Any) -> StableDiffusionXLPipeline:
-    pipeline = StableDiffusionXLPipeline.from_pretrained(folder, **parts)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def drawn(pipeline: DiffusionPipeline, steps: int, guidance: float, output: str = "latent", **more: Any) -> Any:
-    """What the stock pipeline makes of the first two captions and noises."""
-    return pipeline(
-        captions(2), num_inference_steps=steps, guidance_scale=guidance, latents=noise(2), output_type=output, **more
-    ).images
-
-
-def gap(ours: Tensor, theirs: Tensor) -> float:
-    """The largest difference, in units of the latents' own scale."""
-    return float((ours - theirs).abs().max() / theirs.std())
-
-
-def test_a_folder_says_what_it_is(model: TextToImage, flow_folder: Path) -> None:
+def test_a_folder_says_what_it_is(model: TextToImage, exported: Path) -> None:
     assert type(model) is StableDiffusionXL and model.parameterization == "diffusion"
     assert (model.latent_shape, model.pixels_per_side, model.decoder) == ((4, 8, 8), 32, "AutoencoderKL")
     assert model.denoiser is model.pipeline.unet and not model.denoiser.training
-    assert open_pipeline(flow_folder).parameterization == "raw"
+    assert open_pipeline(exported).parameterization == "raw"
 
 
 def test_the_condition_is_what_the_stock_pipeline_tells_its_network(folder: Path, model: TextToImage) -> None:
@@ -126,20 +89,12 @@ def test_the_velocity_is_the_converted_noise_prediction(model: TextToImage) -> N
     assert expected.isfinite().all() and not torch.allclose(others, expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("part", ["text", "pooled", "size"])
-def test_the_network_hears_every_part_of_the_condition(part: str, model: TextToImage) -> None:
-    x, time, told = noise(2), torch.full((2,), 500.0), model.encode(captions(2))
-    changed = type(told)(**{**vars(told), part: getattr(told, part) + 1})
-    with torch.no_grad():
-        assert not torch.allclose(model.forward(x, time, told), model.forward(x, time, changed), atol=1e-4)
-
-
 @pytest.mark.parametrize("guidance", [1.0, 1.5])
 @pytest.mark.parametrize("steps", [1, 3, 4])
-def test_stock_diffusers_draws_an_exported_flow_as_we_do(steps: int, guidance: float, flow_folder: Path) -> None:
-    flow = open_pipeline(flow_folder)
+def test_stock_diffusers_draws_an_exported_flow_as_we_do(steps: int, guidance: float, exported: Path) -> None:
+    flow = open_pipeline(exported)
     latent = flow.sample(noise(2), captions(2), steps, guidance, "euler")
-    pipeline = stock(flow_folder)
+    pipeline = stock(exported)
     assert gap(latent, drawn(pipeline, steps, guidance)) < 1e-4
     pictures = flow.decode(latent).permute(0, 2, 3, 1).numpy().astype(int)
     assert np.abs(pictures - (drawn(pipeline, steps, guidance, "np") * 255).round()).max() <= 1
@@ -182,19 +137,10 @@ def test_every_parameter_of_the_network_learns(folder: Path) -> None:
     assert not any(one.requires_grad for one in flow.pipeline.text_encoder_2.parameters())
 
 
-def test_a_negative_prompt_is_guided_away_from(flow_folder: Path) -> None:
-    flow, negative = open_pipeline(flow_folder), captions(4)[3]
-    pipeline, told = stock(flow_folder), flow.encode(captions(2))
-    velocity = raw(guided(flow.call, flow.encode([negative]), 3.0))
-    ours = euler(velocity, noise(2), told, flow.sigmas(1))
-    theirs = drawn(pipeline, 1, 3.0, negative_prompt=[negative] * 2)
-    assert gap(ours, theirs) < TOLERANCE < gap(drawn(pipeline, 1, 3.0), theirs)
-
-
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_image_to_image_starts_from_the_noised_picture(strength: float, flow_folder: Path) -> None:
-    flow, kind = open_pipeline(flow_folder), StableDiffusionXLImg2ImgPipeline
-    pipeline = kind.from_pipe(stock(flow_folder))
+def test_image_to_image_starts_from_the_noised_picture(strength: float, exported: Path) -> None:
+    flow, kind = open_pipeline(exported), StableDiffusionXLImg2ImgPipeline
+    pipeline = kind.from_pipe(stock(exported))
     picture, generator = flow.pixels(noise(1)).clamp(-1, 1), torch.Generator()
     theirs = pipeline(
         captions(1), image=picture / 2 + 0.5, strength=strength, num_inference_steps=4, guidance_scale=1.5,
@@ -207,18 +153,8 @@ def test_image_to_image_starts_from_the_noised_picture(strength: float, flow_fol
     assert gap(euler(flow.velocity(1.5), start, flow.encode(captions(1)), sigmas), theirs) < 0.01
 
 
-def test_a_lora_of_the_teacher_works_with_a_flow(folder: Path, flow_folder: Path, tmp_path: Path) -> None:
-    layers, pipeline, flow = tiny.lora_layers(stock(folder).unet), stock(flow_folder), open_pipeline(flow_folder)
-    type(pipeline).save_lora_weights(tmp_path, unet_lora_layers=layers)
-    without = drawn(pipeline, 1, 1.5)
-    pipeline.load_lora_weights(tmp_path)
-    tiny.merge(layers, flow.denoiser)
-    assert gap(flow.sample(noise(2), captions(2), 1, 1.5, "euler"), drawn(pipeline, 1, 1.5)) < TOLERANCE
-    assert gap(without, drawn(pipeline, 1, 1.5)) > 0.01
-
-
-def test_a_controlnet_steers_a_flow(flow_folder: Path) -> None:
-    pipeline = stock(flow_folder)
+def test_a_controlnet_steers_a_flow(exported: Path) -> None:
+    pipeline = stock(exported)
     net = ControlNetModel.from_unet(pipeline.unet, conditioning_embedding_out_channels=(8, 8, 8))  # 32 to 8 pixels
     steered = StableDiffusionXLControlNetPipeline.from_pipe(pipeline, controlnet=net)
     picture = {"image": torch.rand(2, 3, 32, 32)}
@@ -226,52 +162,6 @@ def test_a_controlnet_steers_a_flow(flow_folder: Path) -> None:
     for one in net.controlnet_down_blocks:
         torch.nn.init.normal_(one.weight, std=0.1)
     assert gap(drawn(steered, 1, 1.5, **picture), drawn(pipeline, 1, 1.5)) > 0.01
-
-
-@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
-def test_low_precision_is_for_the_network_only(dtype: str, folder: Path, model: TextToImage) -> None:
-    low = open_pipeline(folder, dtype)
-    ours, exact = (one.sample(noise(2), captions(2), 4, 3.0, "dpmsolver++") for one in (low, model))
-    assert ours.dtype == torch.float32 and 0 < gap(ours, exact) < {"bf16": 0.15, "fp16": 0.02}[dtype]
-    assert not torch.equal(ours, ours.to(low.dtype).float()), "the state has more digits than the network"
-
-
-def test_where_a_model_was_loaded_from_is_not_in_its_bytes(folder: Path, tmp_path: Path) -> None:
-    for name in ("here", "there"):
-        open_pipeline(copy(folder, tmp_path / name)).save(tmp_path / name / "saved")
-    here, there = ({file: path.read_bytes() for file, path in tree_files(tmp_path / name / "saved").items()}
-                   for name in ("here", "there"))  # fmt: skip
-    assert here == there and len(here) > 10
-
-
-def test_prompts_too_long_are_cut_and_counted_without_a_word_for_each(
-    model: TextToImage, caplog: pytest.LogCaptureFixture
-) -> None:
-    fits, too_long = "a " * 22, "a " * 23  # with the two marks 24 and 25 tokens
-    assert model.truncated([fits, too_long, ""]) == 1
-    first, second, _ = model.encode([fits, too_long, ""]).text
-    assert torch.equal(first, second) and not caplog.records
-
-
-@pytest.mark.parametrize(
-    ("file", "field", "value", "told"),
-    [
-        ("unet", "cross_attention_dim", 16, r"width of the text: 16 \(unet.*\) against 16 \(text_.* \+ 16 \(text_enco"),
-        ("unet", "addition_time_embed_dim", 4, r"width of the pooled text and of the six numbers of a size: 72 \(unet"),
-        ("unet", "addition_embed_type", None, r'addition_embed_type is null; expected "text_time"'),
-        ("unet", "time_cond_proj_dim", 256, r"unet/config.json: time_cond_proj_dim is 256; expected null"),
-        ("unet", "in_channels", 9, r"channels of a latent: 9 \(unet/config.json: in_channels\) against 4 \(vae"),
-        ("vae", "latents_mean", [0.1, 0, 0, 0], r"vae/config.json: latents_mean is \[0.1, 0, 0, 0\]; expected null"),
-        ("text_encoder_2", "projection_dim", None, r"text_encoder_2/config.json: projection_dim is null; expected a w"),
-    ],
-)
-def test_a_folder_whose_parts_do_not_fit_is_refused_without_loading_it(
-    file: str, field: str, value: object, told: str, folder: Path, tmp_path: Path
-) -> None:
-    edited = copy(folder, tmp_path)
-    edit(edited / file / "config.json", lambda config: config.update({field: value}))
-    with pytest.raises(ValueError, match=told):
-        check_folder(edited)
 
 
 def test_the_published_configs_are_those_of_the_family(tmp_path: Path) -> None:
