@@ -47,6 +47,8 @@ class FaultyProxy:
         self.upstream = (str(parts.hostname), int(parts.port or 80))
         self.struck: Counter[Fault] = Counter()
         """Requests that were harmed, by what."""
+        self.asked: list[str] = []
+        """The first line of every request."""
         self.heal()
         self._lock, self._over = threading.Lock(), threading.Event()
         self._port = 0
@@ -82,6 +84,7 @@ class FaultyProxy:
     def fault_of(self, line: bytes) -> Fault | None:
         """What happens to the request that begins with `line`."""
         with self._lock:
+            self.asked.append(line.decode().strip())
             fault = self._fault_of(line)
             if fault is not None:
                 self.struck[fault] += 1

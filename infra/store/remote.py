@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _T = TypeVar("_T")
+_CONNECTING = threading.Lock()  # threads that ask at the same time share one connection
+os.register_at_fork(before=_CONNECTING.acquire, after_in_parent=_CONNECTING.release, after_in_child=_CONNECTING.release)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CREATES = s3.PROTOCOLS | {"gs", "gcs", "memory"}  # can be asked to put a file only if there is none
 _FLAT = s3.PROTOCOLS | {"gs", "gcs", "abfs", "abfss", "az", "memory"}  # no directories to be made before a write
@@ -42,22 +46,26 @@ class RemoteStore(Store):
 
     def _connection(self) -> tuple[AbstractFileSystem, str]:
         # an s3fs object inherited through a fork hangs: one per process, made on first use
-        if self._connected is None or self._process != os.getpid():
-            from fsspec.core import url_to_fs
+        with _CONNECTING:
+            if self._connected is None or self._process != os.getpid():
+                self._connected = self._connect()
+                self._process = os.getpid()
+            return self._connected
 
-            options = {} if self._s3 is None else s3.options(self._s3)
-            self._connected = url_to_fs(self.url, use_listings_cache=False, skip_instance_cache=True, **options)
-            if self._s3 is not None:
-                self._connect(self._connected[0])
-            self._process = os.getpid()
-        return self._connected
+    def _connect(self) -> tuple[AbstractFileSystem, str]:
+        from fsspec.core import url_to_fs
 
-    def _connect(self, filesystem: AbstractFileSystem) -> None:
+        options = {} if self._s3 is None else s3.options(self._s3)
+        filesystem, root = url_to_fs(self.url, use_listings_cache=False, skip_instance_cache=True, **options)
+        if self._s3 is not None:
+            self._connect_s3(filesystem)
+        return filesystem, root
+
+    def _connect_s3(self, filesystem: AbstractFileSystem) -> None:
         filesystem.retries = 1  # not s3fs's own loop between botocore's and ours: it knows no patience
         try:
             filesystem.connect()  # asks nothing of the store yet
         except ValueError as error:
-            self._connected = None
             raise StoreError(
                 f"store {self.url}: {error}. Check AWS_ENDPOINT_URL (http://HOST:PORT or https://HOST),"
                 " AWS_DEFAULT_REGION and what the profile says of them."
@@ -190,6 +198,19 @@ class RemoteStore(Store):
         except FileNotFoundError:
             return
 
+    def delete_many(self, paths: Collection[str]) -> None:
+        if self._protocol not in s3.PROTOCOLS:
+            return super().delete_many(paths)
+        left = [*paths]
+        while left:
+            some, left = left[: s3.DELETED_AT_ONCE], left[s3.DELETED_AT_ONCE :]
+            self._reading(_some(some), partial(self._delete_objects, some), "delete")
+
+    def _delete_objects(self, paths: Sequence[str]) -> None:
+        bucket = self._path("").partition("/")[0]
+        keys = [{"Key": self._path(path).partition("/")[2]} for path in paths]
+        s3.require_deleted(self._fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True}))
+
     def _writing(self, path: str, put: Callable[[], object]) -> None:
         try:
             if self._protocol not in _FLAT:
@@ -229,6 +250,10 @@ class RemoteStore(Store):
             f"store {self.url}: cannot {verb} {path or 'the root'}: {s3.describe(failure)}{tried}."
             f" {_advice(failure)}; what is committed is kept, so the same command goes on from there."
         )
+
+
+def _some(paths: Sequence[str]) -> str:
+    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
 
 
 def _last_modified(info: Mapping[str, Any]) -> datetime | None:

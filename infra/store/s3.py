@@ -32,6 +32,8 @@ PROTOCOLS = frozenset({"s3", "s3a"})
 _PATIENCE, _TIMEOUT = "INSTAFLOW_STORE_PATIENCE_S", "INSTAFLOW_STORE_TIMEOUT_S"
 _ATTEMPTS = 3  # of one request; botocore's own default of 5 makes a silent store too slow to be noticed
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
+DELETED_AT_ONCE = 1000
+"""Keys that one DeleteObjects request may name."""
 _CLOCKS_APART_S = 300.0  # S3 refuses requests dated more than 15 minutes off; no store minds less than this
 _LOST = (  # no answer, or one that was cut short
     ConnectionError,
@@ -42,12 +44,15 @@ _LOST = (  # no answer, or one that was cut short
     boto.IncompleteReadError,
     ResponseParserError,
 )
-_PASSING = {  # codes of 4xx answers that the same request may not get again
+_PASSING = {  # codes, of 4xx answers or of single keys, that the same request may not get again
     "BadDigest",
     "ConditionalRequestConflict",
     "IncompleteBody",
+    "InternalError",
     "OperationAborted",
     "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
     "XAmzContentSHA256Mismatch",
 }
 _T = TypeVar("_T")
@@ -155,6 +160,16 @@ def _may_pass(error: BaseException) -> bool:
         status = _status(answer)
         return status in (408, 429) or (status >= 500 and status != 501) or answer["Error"].get("Code") in _PASSING
     return isinstance(error, _LOST) and "CERTIFICATE" not in str(error).upper()
+
+
+def require_deleted(answer: Mapping[str, Any]) -> None:
+    """Raise ClientError for the first key that DeleteObjects could not delete: the request itself succeeds anyway."""
+    for error in answer.get("Errors", []):
+        if error.get("Code") != "NoSuchKey":
+            told = {"Code": error.get("Code"), "Message": f"{error.get('Key')}: {error.get('Message')}"}
+            raise boto.ClientError(
+                {"Error": told, "ResponseMetadata": answer.get("ResponseMetadata", {})}, "DeleteObjects"
+            )
 
 
 def is_taken(error: BaseException | None) -> bool:

@@ -7,6 +7,8 @@ other reason than absence. Every other failure of a store is a StoreError.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -14,6 +16,8 @@ from typing import TypeAlias
 from infra.errors import UserError
 
 Names: TypeAlias = list[str]  # inside Store the word `list` is a method
+AT_ONCE = 16
+"""Requests to a store that are under way at the same time where many files are asked for."""
 
 
 class StoreError(UserError):
@@ -80,6 +84,26 @@ class Store(ABC):
     def delete(self, path: str) -> None:
         """Remove a file; nothing happens when it is absent."""
 
+    def delete_many(self, paths: Collection[str]) -> None:
+        """Remove files, in few requests where the store can; absent ones are passed over. Raises StoreError.
+
+        Some may be gone when it raises.
+        """
+        for path in paths:
+            self.delete(path)
+
+    def read_many(self, paths: Collection[str]) -> dict[str, bytes]:
+        """The contents of small files by path, read at the same time; absent ones are left out. Raises StoreError."""
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="read") as pool:
+            found = zip(paths, pool.map(self._read_if_there, paths), strict=True)
+            return {path: data for path, data in found if data is not None}
+
+    def _read_if_there(self, path: str) -> bytes | None:
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            return None
+
     @abstractmethod
     def local_path(self, path: str) -> Path | None:
         """The real path of a file when the store is a local folder, else None."""
@@ -93,10 +117,7 @@ class Store(ABC):
         return [*self.sizes(prefix)]
 
     def _holds(self, path: str, data: bytes) -> bool:
-        try:
-            return self.read(path) == data
-        except FileNotFoundError:
-            return False
+        return self._read_if_there(path) == data
 
     def __repr__(self) -> str:
         return f"Store({self.url!r})"

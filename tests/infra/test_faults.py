@@ -83,6 +83,38 @@ def test_a_name_taken_by_its_own_lost_try_is_created(
         assert not store.create("taken", b"ours") and store.read("taken") == b"somebody else's"
 
 
+def test_many_are_read_and_deleted_through_every_fault(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    store = new_store()
+    written = {f"a/{number}": bytes([number]) for number in range(20)}
+    for name, data in written.items():
+        store.write(name, data)
+    proxy.strike_first(Fault.SLOW_DOWN, Fault.RESET, Fault.LOST, Fault.CUT)
+    assert store.read_many([*written, "absent"]) == written
+    store.delete_many([*written, "absent"])
+    assert store.list() == [] and len(proxy.struck) == 4
+
+
+def test_a_thousand_are_deleted_by_one_request(proxy: FaultyProxy) -> None:
+    store = new_store()
+    for name in ("0", "1000"):
+        store.write(name, b"1")
+    proxy.asked.clear()
+    store.delete_many([str(number) for number in range(1001)])
+    assert [line.partition("?")[0] for line in proxy.asked] == [f"POST /{BUCKET}"] * 2 and store.list() == []
+
+
+def test_what_is_gone_is_an_error_for_many_too(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone_for_good(monkeypatch)
+    store = new_store()
+    store.write("a", b"1")
+    with proxy.down():
+        for ask in (lambda: store.read_many(["a", *map(str, range(100))]), lambda: store.delete_many(["a", "b"])):
+            with pytest.raises(StoreError, match=r"tried \d+ times"):
+                ask()
+    assert store.read_many(["a"]) == {"a": b"1"}
+
+
 def gone_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"INSTAFLOW_STORE_PATIENCE_S": "1.5", "INSTAFLOW_STORE_TIMEOUT_S": "0.5", "AWS_MAX_ATTEMPTS": "1"}
     for name, value in settings.items():
@@ -188,8 +220,9 @@ def test_a_store_that_only_reads_takes_nothing_and_keeps_all(tmp_path: Path, mon
         for verb, ask in {
             "write": lambda: commit(Draft(store, "reflow", PRINT), UNITS[0], 1.0),
             "delete": lambda: store.delete(f"{made.base}/manifest.json"),
+            "delete .*manifest.json and 1 more": lambda: store.delete_many([f"{made.base}/manifest.json", "absent"]),
         }.items():
-            with pytest.raises(StoreError, match=f"store {store.url}: cannot {verb} .*: HTTP 500"):
+            with pytest.raises(StoreError, match=f"store {store.url}: cannot {verb}.*: HTTP [0-9]+ InternalError"):
                 ask()
         assert Artifact.open(store, "pairs", PRINT).manifest == made.manifest and not store.list("reflow")
 

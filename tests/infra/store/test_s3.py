@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 from infra.errors import UserError
 from infra.store import StoreError, open_store
-from infra.store.s3 import GaveUp, Settings, clock_advice, describe, is_taken, options, patiently
+from infra.store.s3 import GaveUp, Settings, clock_advice, describe, is_taken, options, patiently, require_deleted
 from tests.infra.test_faults import new_store, use
 from tests.s3 import S3Server
 
@@ -101,6 +101,19 @@ def test_what_is_wrong_is_told_in_one_phrase() -> None:
     assert describe(answer(503)) == "HTTP 503"
     assert describe(OSError(28, "No space left on device")) == "OSError: No space left on device"
     assert describe(TimeoutError()) == "TimeoutError: TimeoutError"
+
+
+def test_a_key_that_was_not_deleted_is_an_error_of_the_request_and_may_pass() -> None:
+    told = {"ResponseMetadata": {"HTTPStatusCode": 200}}
+    require_deleted(told)
+    require_deleted({**told, "Errors": [{"Key": "a", "Code": "NoSuchKey", "Message": "gone"}]})
+    refused = {**told, "Errors": [{"Key": "b", "Code": "AccessDenied", "Message": "Access Denied."}]}
+    with pytest.raises(ClientError) as caught:
+        patiently(lambda: require_deleted(refused), SETTINGS, "store x")
+    assert describe(caught.value) == "HTTP 200 AccessDenied: b: Access Denied"
+    busy = [{**told, "Errors": [{"Key": "b", "Code": "SlowDown", "Message": ""}]}, told]
+    patiently(lambda: require_deleted(busy.pop(0)), SETTINGS, "store x")
+    assert not busy
 
 
 def test_a_taken_name_is_known_by_the_answer() -> None:

@@ -49,6 +49,24 @@ def test_delete(store: Store) -> None:
     assert not store.exists("a")
 
 
+def test_many_are_deleted_and_absent_ones_are_passed_over(store: Store) -> None:
+    for name in ("a/b", "a/c", "d e+f", "kept"):
+        store.write(name, b"1")
+    store.delete_many([])
+    store.delete_many({"a/b", "a/c", "absent", "d e+f", "no/such"})
+    assert store.list() == ["kept"]
+    store.delete_many(["absent"])
+    assert store.list() == ["kept"]
+
+
+def test_many_are_read_and_absent_ones_are_left_out(store: Store) -> None:
+    written = {f"a/{number:03d}": bytes([number]) * number for number in range(40)}
+    for name, data in written.items():
+        store.write(name, data)
+    assert store.read_many([*written, "absent", "a/000", "no/such"]) == written
+    assert store.read_many([]) == {} and store.read_many(["absent"]) == {}
+
+
 def test_a_name_is_created_once_where_the_store_can(store: Store, request: pytest.FixtureRequest) -> None:
     assert store.create("a/b", b"first") and store.create("a/b", b"first")
     once = not store.create("a/b", b"second")
