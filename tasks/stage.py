@@ -7,7 +7,7 @@ import functools
 import importlib
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,25 +204,25 @@ def _every_unit(doing: StageWork[Any]) -> Units:
     Each group is looked for again right before it is made: another worker may have made it meanwhile. Raises
     UnitsMissing when one that was there is gone at the end.
     """
-    work, units = doing.work, doing.work.out.units()
+    work, there = doing.work, doing.work.out.committed()
     expected = [unit.id for group in work.extent.groups for unit in group]
-    if not units.keys() >= {*expected}:
-        _begin(work, units)
+    if not there >= {*expected}:
+        _begin(work, there)
         for group in work.extent.groups:
-            if all(unit.id in units for unit in group):
+            if all(unit.id in there for unit in group):
                 continue
-            if all(unit.id in units or work.out.has(unit.id) for unit in group):
-                work.advance(sum(unit.pieces for unit in group if unit.id not in units))
+            if all(unit.id in there or work.out.has(unit.id) for unit in group):
+                work.advance(sum(unit.pieces for unit in group if unit.id not in there))
             else:
                 doing.make(group)
-        units = work.out.units()
+    units = work.out.units()
     if missing := sorted({*expected} - units.keys()):
         raise UnitsMissing(f"{work.out.store.url}/{work.out.base}: not committed any more: {', '.join(missing)}")
     return {unit: units[unit] for unit in expected}
 
 
-def _begin(work: Work[Any], units: Units) -> None:
-    work.done = sum(unit.pieces for group in work.extent.groups for unit in group if unit.id in units)
+def _begin(work: Work[Any], there: Collection[str]) -> None:
+    work.done = sum(unit.pieces for group in work.extent.groups for unit in group if unit.id in there)
     if not work.extent.phases:  # a training says itself from which step it goes on
         work.progress(work.done, work.extent.pieces, work.extent.piece)
 

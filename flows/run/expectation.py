@@ -50,7 +50,7 @@ def _extent_of(earlier: Manifest) -> Extent | None:
 
 def done(draft: Draft, work: Extent) -> int:
     """How much of `work` an interrupted run left in the draft, in the plan's units. Raises StoreError."""
-    units = draft.units()
+    units = draft.committed()
     if not work.phases:
         return sum(unit.id in units for group in work.groups for unit in group)
     steps = _checkpoint_steps(draft.store.list(f"{draft.place}/checkpoints"))

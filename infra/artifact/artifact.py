@@ -103,9 +103,8 @@ class Artifact:
         }
 
     def _units_of_an_older_version(self) -> dict[str, UnitRecord]:
-        records = (
-            UnitRecord.model_validate_json(self.store.read(path)) for path in self.store.list(f"{self.base}/units")
-        )
+        found = self.store.read_many(self.store.list(f"{self.base}/units"))
+        records = [UnitRecord.model_validate_json(data) for data in found.values()]
         return {record.unit: record for record in records}
 
     def _record(self, name: str) -> FileRecord:

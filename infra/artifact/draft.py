@@ -50,6 +50,7 @@ class Draft:
         self.store, self.stage, self.fingerprint = store, stage, fingerprint
         self.base = base_of(stage, fingerprint)
         self._seen: dict[str, UnitRecord] = {}
+        self._lost: set[str] = set()
         self._folder: Path | None = None
         self._clean: weakref.finalize[[str, bool], Draft] | None = None
 
@@ -93,35 +94,46 @@ class Draft:
         for name, unit in self._recorded(place, sizes).items():
             if not whole(unit):  # another run may have replaced it since: the record is read again
                 self._seen.pop(self._record_of(name), None)
-        found = {**self.generation.kept, **self._recorded(place, sizes)}
-        return {name: found[name] for name in sorted(found) if whole(found[name])}
+        known = {**self.generation.kept, **self._recorded(place, sizes)}
+        found = {name: known[name] for name in sorted(known) if whole(known[name])}
+        self._lost = self._named(place, sizes) - found.keys()
+        return found
+
+    def committed(self) -> set[str]:
+        """Ids of the units, as far as one listing tells: no record is read, and none that `units` found torn counts."""
+        return self._named(self.place, self.store.list(f"{self.place}/units")) - self._lost
 
     def has(self, unit: str) -> bool:
         """Whether the unit has been committed by now, by whomever: the store is asked again."""
-        self._seen.pop(self._record_of(unit), None)
-        found = self._read_unit(self._record_of(unit)) or self.generation.kept.get(unit)
+        record = self._record_of(unit)
+        self._seen.pop(record, None)
+        self._read_units([record])
+        found = self._seen.get(record) or self.generation.kept.get(unit)
         return found is not None and all(
             self.store.size(f"{self.base}/{file.path}") == file.bytes for file in found.files
         )
 
     def _recorded(self, place: str, paths: Iterable[str]) -> dict[str, UnitRecord]:
-        names = [path for path in paths if path.startswith(f"{place}/units/") and path.endswith(".json")]
-        return {unit.unit: unit for path in names if (unit := self._read_unit(path))}
+        names = _records(place, paths)
+        self._read_units([path for path in names if path not in self._seen])
+        return {unit.unit: unit for path in names if (unit := self._seen.get(path))}
+
+    def _named(self, place: str, paths: Iterable[str]) -> set[str]:
+        return {
+            *self.generation.kept,
+            *(path.rpartition("/")[2].removesuffix(".json") for path in _records(place, paths)),
+        }
 
     def _record_of(self, unit: str) -> str:
         return f"{self.place}/units/{unit}.json"
 
-    def _read_unit(self, path: str) -> UnitRecord | None:
-        if path in self._seen:
-            return self._seen[path]
-        try:
-            self._seen[path] = UnitRecord.model_validate_json(self.store.read(path))
-            return self._seen[path]
-        except FileNotFoundError:  # another run of the same fingerprint may be ahead of us
-            return None
-        except ValidationError as error:
-            _log.warning("%s/%s is no unit record, the unit is redone: %s", self.store.url, path, error)
-            return None
+    def _read_units(self, paths: Collection[str]) -> None:
+        """Read these records, but for those that are gone and, with a warning, those that are none."""
+        for path, data in self.store.read_many(paths).items():
+            try:
+                self._seen[path] = UnitRecord.model_validate_json(data)
+            except ValidationError as error:
+                _log.warning("%s/%s is no unit record, the unit is redone: %s", self.store.url, path, error)
 
     def fetch(self, file: FileRecord) -> Path:
         """A local, verified copy of a blob that a unit has committed."""
@@ -163,6 +175,7 @@ class Draft:
         where = self._record_of(unit)
         self.store.write(where, done.to_bytes())
         self._seen[where] = done
+        self._lost.discard(unit)
         reached(self.stage, "unit-done", unit)
         return done
 
@@ -252,6 +265,10 @@ def _plan(name: str, local: Path, *, rows: int | None, volatile: bool) -> list[t
     sha256, logical = sha256_file(local), Path(name)
     path = f"data/{logical.stem}-{sha256[:_HASH_DIGITS]}{logical.suffix}"
     return [(record(path, local, sha256), local)]
+
+
+def _records(place: str, paths: Iterable[str]) -> list[str]:
+    return [path for path in paths if path.startswith(f"{place}/units/") and path.endswith(".json")]
 
 
 def _part(unit: UnitRecord) -> Part:
