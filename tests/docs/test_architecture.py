@@ -26,7 +26,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     for folder in ("flows", "tasks", "models", "infra", "tests", "docs"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     changed = apply(PAGE, copy)
-    assert len(changed) == 11
+    assert len(changed) == 12
     with tarfile.open(ROOT / "tests" / "golden" / "store.tar.gz") as archive:
         archive.extractall(copy, filter="data")
     command = [sys.executable, "-m", "tests.docs.additions"]

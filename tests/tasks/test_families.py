@@ -18,6 +18,7 @@ from diffusers import DiffusionPipeline, StableDiffusion3Pipeline, StableDiffusi
 
 from infra.artifact import Artifact, Folder, Source
 from infra.pairs import PairDataset
+from infra.recipe import Section
 from infra.store import Store
 from models.losses import one_step, squared
 from models.pipelines.opening import open_pipeline
@@ -25,7 +26,7 @@ from models.pipelines.text_to_image import TextToImage
 from tasks.data.generate import generate
 from tasks.order import derive_seed, sample_noise
 from tasks.progress import silent
-from tasks.sections import Distill, DistillPhase, EvaluateJob, RealJob, ReflowJob, ReflowPhase, Section
+from tasks.sections import Distill, DistillPhase, EvaluateJob, RealJob, ReflowJob, ReflowPhase
 from tasks.stage import run_stage
 from tasks.stages import STAGES
 from tests.models.pipelines import repositories, tiny

@@ -20,19 +20,6 @@ def test_the_recipe_writes_the_address() -> None:
     assert TeacherSource(path="weights/sd").address == "weights/sd"
 
 
-@pytest.mark.parametrize(
-    ("fields", "told"),
-    [
-        ({"revision": "v1"}, "`revision` is of a repository of the hub: expected an id as `path`, not 'mini'"),
-        ({"path": "weights/of/mine", "revision": "v1"}, "expected an id as `path`, not 'weights/of/mine'"),
-        ({"path": "owner/model", "download": True}, "`download` has no effect without `revision`"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused(fields: dict[str, object], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        TeacherSource.model_validate(fields)
-
-
 @pytest.fixture
 def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The hub's cache with one repository in it, as the hub's own client leaves it."""

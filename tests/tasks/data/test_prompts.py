@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pydantic import ValidationError
 
 from infra.artifact import Artifact, Folder
 from infra.errors import UserError
@@ -26,7 +25,7 @@ from tasks.data.prompt_sources import grammar
 from tasks.data.prompts import read_prompts
 from tasks.order import derive_seed
 from tasks.progress import silent
-from tasks.sections import PromptFilters, Prompts, PromptsJob
+from tasks.sections import PromptFilters, PromptsJob
 from tasks.stage import run_stage
 from tasks.stages import STAGES
 from tests.s3 import BUCKET, S3Server
@@ -297,20 +296,6 @@ def test_progress_counts_megabytes_of_the_source(coco: Artifact, store: Store, t
     told: list[tuple[int, int, str]] = []
     run_stage(STAGES["prompts"], config, {"coco": coco}, store, PERF, lambda *at: told.append(at))
     assert told[0] == (0, 3, "MB") and told[-1] == (3, 3, "MB") and told == sorted(told)
-
-
-def test_a_setting_without_effect_is_refused() -> None:
-    for fields, said in [
-        ({"path": "x"}, '`path` has no effect with source "mini"'),
-        ({"near_duplicates": None}, '`near_duplicates` has no effect with source "mini"'),
-        ({"source": "text", "path": "x", "column": "caption"}, '`column` has no effect with source "text"'),
-        ({"source": "coco", "filters": {"min_width": 5}}, '`filters` has no effect with source "coco"'),
-        ({"source": "parquet", "path": "x", "columns": {"width": "w"}}, "`columns.width` has no effect: no filter"),
-        ({"min_characters": 9, "max_characters": 8}, "`min_characters` 9 exceeds `max_characters` 8"),
-        ({"source": "jsonl"}, 'source "jsonl" needs `path`'),
-    ]:
-        with pytest.raises(ValidationError, match=re.escape(said)):
-            Prompts.model_validate(fields)
 
 
 def test_from_an_object_store(
