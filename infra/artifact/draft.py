@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
-import tempfile
-import weakref
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +21,7 @@ from infra.artifact.killpoint import reached
 from infra.artifact.manifest import FileRecord, InputRecord, Manifest, Metric, UnitRecord
 from infra.artifact.redo import REDO, why_redo
 from infra.artifact.source import Pinned
+from infra.artifact.workdir import WorkFolder
 from infra.environment import environment, utc_now
 from infra.errors import UserError
 from infra.store import Store
@@ -47,22 +45,20 @@ class Draft:
         self.store, self.stage, self.fingerprint = store, stage, fingerprint
         self.base = base_of(stage, fingerprint)
         self._seen: dict[str, UnitRecord] = {}
-        self._folder: Path | None = None
-        self._clean: weakref.finalize[[str, bool], Draft] | None = None
+        self._folder: WorkFolder | None = None
 
     @property
     def workdir(self) -> Path:
         """A temporary folder on the local disk in which blobs are built."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix=f"instaflow-{self.stage}-"))
-            self._clean = weakref.finalize(self, shutil.rmtree, str(self._folder), True)
-        return self._folder
+            self._folder = WorkFolder(self.stage)
+        return self._folder.path
 
     def close(self) -> None:
         """Remove the work folder."""
-        if self._clean is not None:
-            self._clean()
-        self._folder = self._clean = None
+        if self._folder is not None:
+            self._folder.close()
+        self._folder = None
 
     def __enter__(self) -> Draft:
         return self
