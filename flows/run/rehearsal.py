@@ -6,7 +6,6 @@ another network. It is the same chain by the same code, on little work, in a sto
 
 from __future__ import annotations
 
-import tempfile
 import time
 import traceback
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from flows.run import sources, terminal
 from flows.run.planner import plan
 from flows.run.selection import Choice, select
 from infra.artifact import Source
+from infra.artifact.workdir import WorkFolder
 from infra.errors import UserError
 from infra.recipe import Section
 from infra.stopping import attended
@@ -42,7 +42,7 @@ def rehearse(chain: Chain, store: Store, choice: Choice) -> None:
         return
     ancestors, started = chain.ancestors(), time.monotonic()
     needed = stages.union(*(ancestors[one] for one in stages))
-    with tempfile.TemporaryDirectory(prefix="instaflow-rehearsal-") as folder, terminal.shown(NAME) as progress:
+    with WorkFolder(NAME) as folder, terminal.shown(NAME) as progress:
         stage = _Rehearsal(open_store(folder), chain.recipe.performance, needed, progress)
         # In a thread that ends, as every stage is done: had the main thread ever computed, its pool of threads would
         # stay, and with more threads than cores libgomp lets those of a stage sleep at once, three times slower.

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
-import tempfile
-import weakref
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
@@ -26,6 +23,7 @@ from infra.artifact.killpoint import reached
 from infra.artifact.manifest import FileRecord, InputRecord, Manifest, Metric, Part, UnitRecord
 from infra.artifact.redo import path_of
 from infra.artifact.source import Pinned
+from infra.artifact.workdir import WorkFolder
 from infra.environment import environment, utc_now
 from infra.errors import UserError
 from infra.store import Store
@@ -51,8 +49,7 @@ class Draft:
         self.base = base_of(stage, fingerprint)
         self._seen: dict[str, UnitRecord] = {}
         self._lost: set[str] = set()
-        self._folder: Path | None = None
-        self._clean: weakref.finalize[[str, bool], Draft] | None = None
+        self._folder: WorkFolder | None = None
 
     @cached_property
     def generation(self) -> Generation:
@@ -68,15 +65,14 @@ class Draft:
     def workdir(self) -> Path:
         """A temporary folder on the local disk in which blobs are built."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix=f"instaflow-{self.stage}-"))
-            self._clean = weakref.finalize(self, shutil.rmtree, str(self._folder), True)
-        return self._folder
+            self._folder = WorkFolder(self.stage)
+        return self._folder.path
 
     def close(self) -> None:
         """Remove the work folder."""
-        if self._clean is not None:
-            self._clean()
-        self._folder = self._clean = None
+        if self._folder is not None:
+            self._folder.close()
+        self._folder = None
 
     def __enter__(self) -> Draft:
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from infra.artifact import Artifact
 from infra.artifact.fingerprint import sha256_file
 from infra.artifact.manifest import FileRecord
 from infra.artifact.redo import Redo, lift, redo_units
+from infra.artifact.workdir import WorkFolder
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ def damages(artifact: Artifact, seen: Callable[[int], None] = lambda count: None
 
     Nothing that was checked before is believed. Raises StoreError: an outage is no damage.
     """
-    with tempfile.TemporaryDirectory(prefix="instaflow-verify-") as folder:
+    with WorkFolder("verify") as folder:
         for record in artifact.manifest.files:
-            problem = _problem(artifact, record, Path(folder) / "file")
+            problem = _problem(artifact, record, folder / "file")
             if problem:
                 yield Damage(record.path, problem)
             seen(record.bytes)

@@ -67,14 +67,11 @@ def test_verify_names_what_is_bad_and_what_to_do(store: Store, chain: dict[str, 
     first, second = made.files()
     store.write(f"{made.base}/{first.path}", b"x" * first.bytes)
     store.delete(f"{made.base}/{second.path}")
-    for arguments, what in (
-        (["verify"], "units shard-000000, shard-000001"),
-        (["verify", made.base], "the damaged part"),
-    ):
+    for arguments in (["verify"], ["verify", made.base]):
         text = _run(store, *arguments, code=1)
         assert f"{made.base}/{first.path}: has sha256" in text
         assert f"{made.base}/{second.path}: is missing" in text
-        assert f"Run its recipe again: only {what} will be redone." in text
+        assert "Run its recipe again: only units shard-000000, shard-000001 will be redone." in text
     assert _run(store, "verify", chain["prompts"].base) == "every file is what its manifest says\n"
 
 

@@ -174,7 +174,7 @@ def test_what_is_marked_to_be_redone_says_why(kitchen: Kitchen) -> None:
     redo_units(kitchen.store, made.base, ["unit-1"], "unit-1 was bent")
     assert kitchen.plan()["direct"].reason == "unit-1 was bent"
     redo_all(kitchen.store, made.base)
-    assert kitchen.plan()["direct"].reason == "asked for with --force"
+    assert kitchen.plan()["direct"].reason == "unit-1 was bent; asked for with --force"
 
 
 def test_a_damaged_manifest_of_an_earlier_run_says_nothing(kitchen: Kitchen) -> None:

@@ -68,7 +68,7 @@ def test_the_default_chain_is_rehearsed_in_words_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(rehearsal.tempfile, "tempdir", None)
+    monkeypatch.setattr("tempfile.tempdir", None)
     store = open_store(tmp_path / "store")
     rehearse(chain(), store, EVERYTHING)
     last = capsys.readouterr().err.splitlines()[-1]

@@ -17,10 +17,13 @@ from tests.infra.stores import DownStore, FailingStore, Killed
 @pytest.mark.parametrize("after", [False, True])
 def test_killed_at_every_change_then_resumed_agrees(tmp_path: Path, after: bool) -> None:
     whole = FailingStore(tmp_path / "whole", fatal=-1)
+    left = {f"{Draft(whole, 'pairs', PRINT).base}/checkpoints/train/step-{step}.json": b"{}" for step in (1, 2)}
+    _put(whole, left)
     undisturbed = make(whole)
-    assert whole.deletes, "the end of finishing is reached too"
+    assert whole.deletes == 2, "the end of finishing is reached too"
     for fatal in range(1, whole.changes + 1):
         root = tmp_path / f"killed-{fatal}"
+        _put(open_store(root), left)
         with pytest.raises(Killed):
             make(FailingStore(root, fatal, after=after))
         store = open_store(root)
@@ -35,6 +38,11 @@ def test_killed_at_every_change_then_resumed_agrees(tmp_path: Path, after: bool)
         assert {file.path for file in resumed.manifest.files} == {file.path for file in undisturbed.manifest.files}
         for file in resumed.manifest.files:
             resumed.fetch(file)
+
+
+def _put(store: Store, files: dict[str, bytes]) -> None:
+    for path, data in files.items():
+        Store.write(store, path, data)
 
 
 def test_committed_units_are_not_done_again(tmp_path: Path) -> None:
