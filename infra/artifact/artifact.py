@@ -79,14 +79,15 @@ class Artifact:
         `file` is a record, a logical name or a path in the artifact. The sha256 is checked once per process;
         raises UserError when it differs or the file is gone, KeyError when the manifest has no such file.
         """
-        record = file if isinstance(file, FileRecord) else self._record(file)
+        record = file if isinstance(file, FileRecord) else self.record(file)
         return fetch(self.store, self.base, record)
 
     def folder(self, name: str = "") -> Path:
         """The local folder of the tree blob `name`, every file verified; for "" the whole artifact's."""
         return local_tree(self.manifest.files, name, self.uri, self.fetch)
 
-    def _record(self, name: str) -> FileRecord:
+    def record(self, name: str) -> FileRecord:
+        """The record of a logical name or a path in the artifact; raises KeyError when the manifest has none."""
         for file in self.manifest.files:
             if name in (file.name, file.path):
                 return file
