@@ -392,6 +392,12 @@ class Training(Trained):
     gradient_clip: Rate = Field(default=1.0, description="largest norm of the gradient; a larger one is scaled down")
     precision: Precision = Field(default="fp32", description="number format of the forward and backward pass")
     checkpoint_every_steps: Count = _every_steps(500)
+    shuffle_shards: Annotated[int, Field(ge=2)] | None = Field(
+        default=None,
+        description="shards of pairs that are held at a time: half of them are shuffled while the other half comes, for"
+        " data that is far away or larger than the cache. null: an exact shuffle of all pairs, for data that is local",
+        json_schema_extra=as_before(None),
+    )
 
 
 class Perceptual(Section):
