@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +11,9 @@ import torch
 from torch.utils.data import Dataset
 
 from infra.artifact import Artifact
-from infra.errors import UserError
+from infra.shards.index import PairIndex
 from infra.shards.maps import ShardMaps
 from infra.store import open_store
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-_ROW = ["key", "prompt", "shard", "noise_offset", "latent_offset", "dtype", "shape"]
 
 
 class Pair(TypedDict):
@@ -33,6 +28,8 @@ class Pair(TypedDict):
 class PairDataset(Dataset[Pair]):
     """Pairs in the order of their index; `artifact` is an open one or its URI, `store/pairs/fingerprint`.
 
+    The index is mapped: the processes of a machine share it, and none holds it.
+
     A shard is downloaded if its store is remote, checked by its sha256 and mapped when a pair of it is first asked
     for: reading then copies the pair's bytes and nothing else, and no pair of a damaged shard is ever given. Have the
     workers of a DataLoader spawned (`multiprocessing_context="spawn"`): a forked one inherits the threads and
@@ -46,17 +43,12 @@ class PairDataset(Dataset[Pair]):
         if isinstance(artifact, str):
             artifact = Artifact.find(open_store("."), artifact)
         self.artifact = artifact
-        table = _read_index(artifact)
-        self._keys = table["key"]
-        self._prompts = table["prompt"]
-        self._offsets = np.stack([table["noise_offset"].to_numpy(), table["latent_offset"].to_numpy()], axis=1)
-        self.dtype, self.shape = _one_layout(artifact, table)
-        shards = table["shard"].combine_chunks().dictionary_encode()
-        self._shard_of = shards.indices.to_numpy()
-        self._shards = ShardMaps(artifact, shards.dictionary.to_pylist())
+        self._index = PairIndex.open(artifact)
+        self.dtype, self.shape = self._index.dtype, self._index.shape
+        self._shards = ShardMaps(artifact, self._index.shards)
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._index)
 
     def __getitem__(self, index: int) -> Pair:
         return self.__getitems__([index])[0]
@@ -65,11 +57,16 @@ class PairDataset(Dataset[Pair]):
         """Several pairs at once, as a DataLoader asks for its batches."""
         ids = np.asarray(indices)
         noises, latents, prompts = self.batch(ids)
-        keys = self._keys.take(ids).to_pylist()
+        keys = self._index.keys(ids)
         return [
             {"noise": noise, "latent": latent, "prompt": prompt, "key": key}
             for noise, latent, prompt, key in zip(noises, latents, prompts, keys, strict=True)
         ]
+
+    @property
+    def shard_sizes(self) -> npt.NDArray[np.int64]:
+        """How many pairs each shard has, in the order of the positions."""
+        return np.diff(self._index.ends, prepend=0)
 
     def batch(self, ids: npt.NDArray[np.integer]) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
         """Pairs at positions `ids` [B]: float32 noise, latent [B, C, H, W], prompts.
@@ -82,43 +79,23 @@ class PairDataset(Dataset[Pair]):
         both = np.empty((2, len(ids), count), self.dtype)
         rows = both.view(np.uint8)
         size = rows.shape[2]
-        numbers = self._shard_of[ids]
+        numbers = self._index.stretches(ids)
         maps = self._shards.open(np.unique(numbers).tolist())
-        for row, (shard, (noise, latent)) in enumerate(zip(numbers.tolist(), self._offsets[ids].tolist(), strict=True)):
+        for row, (shard, (noise, latent)) in enumerate(zip(numbers.tolist(), self._index.offsets(ids), strict=True)):
             data = maps[shard]
             rows[0, row] = data[noise : noise + size]
             rows[1, row] = data[latent : latent + size]
         noises, latents = torch.from_numpy(both.reshape(2, len(ids), *self.shape).astype(np.float32, copy=False))
-        return noises, latents, self._prompts.take(ids).to_pylist()
+        return noises, latents, self._index.prompts(ids)
 
     def prefetch(self, ids: npt.NDArray[np.integer]) -> None:
         """Have the shards of the pairs `ids` downloaded in the background, in the order in which they are needed.
 
         As many as the cache may hold; of a local store none. A later call takes the place of an earlier one.
         """
-        numbers, first = np.unique(self._shard_of[ids], return_index=True)
+        numbers, first = np.unique(self._index.stretches(ids), return_index=True)
         self._shards.prefetch(numbers[np.argsort(first)].tolist())
 
     def __reduce__(self) -> tuple[type[PairDataset], tuple[str]]:
         # a worker process maps the files itself: pickling a map would copy the data set
         return (PairDataset, (self.artifact.uri,))
-
-
-def _read_index(artifact: Artifact) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(artifact.fetch("index.parquet"), columns=_ROW).combine_chunks()
-
-
-def _one_layout(artifact: Artifact, table: pa.Table) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
-    if table.num_rows == 0:
-        raise UserError(f"{artifact.uri}: index.parquet: no pairs; expected some. See why in quarantine.parquet.")
-    dtypes, shape = table["dtype"].unique().to_pylist(), tuple(table["shape"][0].as_py())
-    shapes = table["shape"].combine_chunks().flatten().to_numpy()
-    same = len(shapes) == table.num_rows * len(shape) and (shapes.reshape(-1, len(shape)) == shape).all()
-    if len(dtypes) != 1 or not same:
-        raise UserError(
-            f"{artifact.uri}: index.parquet: found {', '.join(dtypes)} and shapes other than {shape},"
-            " expected one kind. The pairs come from different models: make them again with one."
-        )
-    return np.dtype(dtypes[0]), shape

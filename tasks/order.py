@@ -61,16 +61,24 @@ def sample_ids(seed: int, start: int, stop: int, count: int) -> NDArray[np.int64
 def batch_ids(
     seed: int, step: int, batch_size: int, count: int, rank: int = 0, world_size: int = 1
 ) -> NDArray[np.int64]:
-    """The sample ids of one rank at training step ``step``: its share of the next ``batch_size`` places.
+    """The sample ids of one rank at training step ``step``, in shuffled epochs, [batch_size / world_size].
 
-    The ranks' shares one after the other, [batch_size / world_size] each, are the batch, whatever the number of ranks.
     Raises ValueError when there is nothing to draw from and when the ranks' shares would not be equal.
+    """
+    return sample_ids(seed, *places(step, batch_size, rank, world_size), count)
+
+
+def places(step: int, batch_size: int, rank: int = 0, world_size: int = 1) -> tuple[int, int]:
+    """From which to which place of an endless row one rank's share of a step's batch goes.
+
+    The ranks' shares one after the other are the batch, whatever the number of ranks. Raises ValueError when they would
+    not be equal.
     """
     share, rest = divmod(batch_size, world_size)
     if rest:
         raise ValueError(f"a batch of {batch_size} samples has no equal shares for {world_size} ranks")
     start = step * batch_size + rank * share
-    return sample_ids(seed, start, start + share, count)
+    return start, start + share
 
 
 def sample_noise(seeds: list[int], shape: tuple[int, ...]) -> torch.Tensor:

@@ -79,7 +79,7 @@ class Artifact:
         `file` is a record, a logical name or a path in the artifact. The sha256 is checked once per process;
         raises UserError when it differs or the file is gone, KeyError when the manifest has no such file.
         """
-        record = file if isinstance(file, FileRecord) else self._record(file)
+        record = file if isinstance(file, FileRecord) else self.record(file)
         return fetch(self.store, self.base, record)
 
     def folder(self, name: str = "") -> Path:
@@ -107,7 +107,8 @@ class Artifact:
         records = [UnitRecord.model_validate_json(data) for data in found.values()]
         return {record.unit: record for record in records}
 
-    def _record(self, name: str) -> FileRecord:
+    def record(self, name: str) -> FileRecord:
+        """The record of a logical name or a path in the artifact; raises KeyError when the manifest has none."""
         for file in self.manifest.files:
             if name in (file.name, file.path):
                 return file

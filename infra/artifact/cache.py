@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from infra.store.whole_file import TEMPORARY, whole
 _FOLDER, _LIMIT = "INSTAFLOW_CACHE", "INSTAFLOW_CACHE_BYTES"
 _DEFAULT_SHARE = 0.8  # of the disk: pairs of Stable Diffusion are 210 GB, and each is read many times
 _LOCKS = ".locks"
+_DERIVED = "derived"
 _PATIENCE_S = 60.0  # whoever brings a file may be stopped or dead slow: then it is brought twice, which is harmless
 _ABANDONED_S = 86_400.0  # after which a file that is still arriving belongs to a killed process
 _log = logging.getLogger(__name__)
@@ -70,6 +71,24 @@ def fetch(store: Store, base: str, record: FileRecord) -> Path:
     return local
 
 
+def derived(store: Store, base: str, record: FileRecord, kind: str, make: Callable[[Path, Path], object]) -> Path:
+    """A local file that `make(source, target)` makes of the recorded one: once a machine, checked before it is used.
+
+    `kind` stands for what is made and how. Raises UserError and StoreError as `fetch` does, and what `make` raises.
+    """
+    folder = cache_folder() / _DERIVED / f"{record.sha256[:SHORT]}-{kind}"
+    try:
+        found = _sound_of(folder)
+        if found is None:
+            source = fetch(store, base, record)
+            with _one_at_a_time(record.sha256):
+                found = _sound_of(folder) or _made(folder, source, make)
+        touch(found)
+    except OSError as error:
+        raise _no_place(f"{base}/{record.path} as {kind}", error) from error
+    return found
+
+
 def touch(path: Path) -> None:
     """Say that a copy is in use: the least recently used ones go first."""
     with suppress(FileNotFoundError):
@@ -85,11 +104,39 @@ def _cached(store: Store, path: str, record: FileRecord) -> Path:
                     _bring(store, path, record, local)
         touch(local)
     except OSError as error:
-        raise UserError(
-            f"cache {cache_folder()}: cannot keep {path}: {reason(error)}."
-            f" Make the folder writable and its disk large enough, or name another with {_FOLDER}."
-        ) from error
+        raise _no_place(path, error) from error
     return local
+
+
+def _no_place(path: str, error: OSError) -> UserError:
+    return UserError(
+        f"cache {cache_folder()}: cannot keep {path}: {reason(error)}."
+        f" Make the folder writable and its disk large enough, or name another with {_FOLDER}."
+    )
+
+
+def _sound_of(folder: Path) -> Path | None:
+    """What was made there: its name is its sha256."""
+    return next((path for path in _whole_in(folder) if _is_sound(path, path.name)), None)
+
+
+def _whole_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*")) if not path.name.startswith(TEMPORARY)]
+
+
+def _made(folder: Path, source: Path, make: Callable[[Path, Path], object]) -> Path:
+    found = folder
+
+    def put(part: Path, target: Path) -> None:
+        nonlocal found
+        found = part.replace(folder / sha256_file(part))
+
+    for damaged in _whole_in(folder):
+        damaged.unlink(missing_ok=True)
+    whole(folder / _DERIVED, lambda part: make(source, part), put, synced=False)
+    _verified.add((found, found.name))
+    _make_room(0, found)
+    return found
 
 
 def _is_sound(local: Path, sha256: str) -> bool:

@@ -17,13 +17,11 @@ from infra.errors import UserError
 from infra.shards.shards import QuarantineRow, Sample, write_index, write_quarantine, write_shard
 from models.pipelines.text_to_image import TextToImage
 from tasks.data.load import load_model
-from tasks.data.prompts import read_prompts
+from tasks.data.part_prompts import PartPrompts, Prompt
 from tasks.order import derive_seed, sample_noise
 from tasks.sections import PairsJob
 from tasks.stage import StageResult, StageWork, Units, Work
 from tasks.stages import Group, shard_number
-
-Prompt = tuple[int, str]
 
 
 @dataclass
@@ -42,7 +40,7 @@ class SolvePairs(StageWork[PairsJob]):
 
     def __init__(self, work: Work[PairsJob]) -> None:
         super().__init__(work)
-        self.prompts = read_prompts(self.inputs["prompts"], self.config.part)
+        self.prompts = PartPrompts(self.inputs["prompts"], self.config.part)
         counted = self.config.model_copy(update={"samples": len(self.prompts)})
         work.extent = work.stage.extent(counted, self.inputs)
 

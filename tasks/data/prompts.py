@@ -15,10 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from infra import stopping
-from infra.artifact import Files, Source
+from infra.artifact import Files
 from infra.errors import UserError
 from tasks.data.coco import read_all_captions
-from tasks.data.inputs import as_artifact
 from tasks.data.near_duplicates import near_duplicates
 from tasks.data.prompt_pieces import pieces
 from tasks.data.prompt_reading import Reading
@@ -163,10 +162,3 @@ def _account(read: Reading, repeated: NDArray[np.bool_], end: int) -> dict[str, 
     near, refused = int(repeated[:end].sum()), sum(read.counts.values()) - read.counts["read"]
     rest = read.counts["read"] - refused - copies
     return {**read.counts, "duplicate": copies - end, "near_duplicate": near, "not_needed": rest, "kept": end - near}
-
-
-def read_prompts(artifact: Source, part: str) -> list[tuple[int, str]]:
-    """The (index, prompt) rows of one part of a prompts artifact."""
-    path = as_artifact(artifact).fetch("prompts.parquet")
-    table = pq.read_table(path, columns=["index", "prompt"], filters=[("part", "=", part)])
-    return list(zip(table["index"].to_pylist(), table["prompt"].to_pylist(), strict=True))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
-from infra.recipe import ASIDE, Count, Fraction, Rate, Section, Seed
+from infra.recipe import ASIDE, Count, Fraction, Rate, Section, Seed, as_before
 
 Precision = Literal["fp32", "bf16"]
 Decay = Literal["constant", "cosine"]
@@ -60,6 +60,12 @@ class Training(Trained):
     gradient_clip: Rate = Field(default=1.0, description="largest norm of the gradient; a larger one is scaled down")
     precision: Precision = Field(default="fp32", description="number format of the forward and backward pass")
     checkpoint_every_steps: Count = every_steps(500)
+    shuffle_shards: Annotated[int, Field(ge=2)] | None = Field(
+        default=None,
+        description="shards of pairs that are held at a time: half of them are shuffled while the other half comes, for"
+        " data that is far away or larger than the cache. null: an exact shuffle of all pairs, for data that is local",
+        json_schema_extra=as_before(None),
+    )
 
 
 class Phase(Protocol):

@@ -49,7 +49,7 @@ class Distillation(StageWork[Distill]):
     def _train(self, model: TextToImage, pairs: PairSets, phase: Phase, told: DistillPhase) -> list[CurvePoint]:
         config, distance = self.config, self.distance(told, model)
         seed, velocity = derive_seed(config.seed, "distill", phase.name), student_velocity(model)
-        batches = Batches(pairs, seed, phase.batch_size)
+        batches = Batches(pairs, seed, phase.batch_size, config.shuffle_shards)
 
         def loss(at: At) -> Tensor:
             noise, latent, prompts = batches(at.step, at.rows)

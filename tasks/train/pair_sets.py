@@ -39,6 +39,11 @@ class PairSets:
         """What is trained on, by content."""
         return "+".join(pairs.artifact.digest for pairs in self._sets)
 
+    @property
+    def shard_sizes(self) -> Ids:
+        """How many pairs each shard has, in the order of the positions."""
+        return np.concatenate([pairs.shard_sizes for pairs in self._sets])
+
     def batch(self, ids: Ids) -> tuple[Tensor, Tensor, list[str]]:
         """Pairs at positions ``ids`` [B]: noise, latent [B, C, H, W], prompts. UserError for damage, StoreError."""
         noises, latents, texts = zip(*(pairs.batch(own) for pairs, own in self._split(ids)), strict=True)

@@ -50,7 +50,7 @@ class ReflowTraining(StageWork[ReflowJob]):
         self, model: TextToImage, pairs: PairSets, pair_loss: PairLoss, phase: Phase, told: ReflowPhase
     ) -> list[CurvePoint]:
         config, seed = self.config, derive_seed(self.config.seed, "reflow", self.config.round, phase.name)
-        batches = Batches(pairs, seed, phase.batch_size)
+        batches = Batches(pairs, seed, phase.batch_size, config.shuffle_shards)
 
         def loss(at: At) -> Tensor:
             draws = Draws(seed, at.step)

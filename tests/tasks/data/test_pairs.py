@@ -22,7 +22,7 @@ from infra.store.local import LocalStore
 from models.pipelines.opening import open_pipeline
 from models.pipelines.text_to_image import TextToImage
 from tasks.data.pairs import quarantine_reason
-from tasks.data.prompts import read_prompts
+from tasks.data.part_prompts import PartPrompts
 from tasks.order import derive_seed, sample_noise
 from tasks.progress import Progress, silent
 from tasks.sections import PairsJob, Performance, PromptsJob
@@ -53,7 +53,7 @@ def everything(artifact: Artifact) -> tuple[Tensor, Tensor, list[str], list[str]
 
 def test_a_pair_is_the_solution_from_its_own_noise(pairs: Artifact, prompts: Artifact, teacher: Folder) -> None:
     noise, latent, texts, keys = everything(pairs)
-    rows = read_prompts(prompts, "reflow")
+    rows = PartPrompts(prompts, "reflow")
     assert texts == [text for _, text in rows] and keys == [f"{index:09d}" for index, _ in rows]
     seeds = [derive_seed(PAIRS.seed, "pairs", "reflow", 1, index) for index, _ in rows]
     assert torch.equal(noise, sample_noise(seeds, (4, 8, 8)))
@@ -140,7 +140,7 @@ def test_bad_latents_are_set_aside_with_a_reason_and_the_others_kept(
     artifact = run(store, teacher, prompts)
     rejected = pq.read_table(artifact.fetch("quarantine.parquet")).to_pylist()
     assert {row["index"]: row["reason"] for row in rejected} == {i: reason for i, (reason, _) in POISON.items()}
-    all_prompts = dict(read_prompts(prompts, "reflow"))
+    all_prompts = dict(PartPrompts(prompts, "reflow"))
     assert all(row["prompt"] == all_prompts[row["index"]] for row in rejected)
     good = [i for i in range(20) if i not in POISON]
     for kept, before in zip(everything(artifact)[:2], everything(pairs)[:2], strict=True):
@@ -174,7 +174,7 @@ def test_long_prompts_are_cut_and_counted(coco: Artifact, teacher: Folder, store
     (tmp_path / "prompts.txt").write_text("\n".join(lines))
     config = PromptsJob(source="text", path=str(tmp_path / "prompts.txt"), reflow_count=7, distill_count=1)
     made = run_stage(STAGES["prompts"], config, {"coco": coco}, store, PERF, silent)
-    chosen = [text for _, text in read_prompts(made, "reflow")]
+    chosen = [text for _, text in PartPrompts(made, "reflow")]
     artifact = run(store, teacher, made)
     assert artifact.manifest.metrics["truncated_prompts"] == sum(len(text.split()) > 22 for text in chosen) > 0
     assert everything(artifact)[2] == chosen, "the prompt itself is kept whole"

@@ -21,8 +21,8 @@ from models.mini.scene import ATTRIBUTES, draw_scene, generator, is_held_out
 from tasks.data import prompt_reading
 from tasks.data import prompts as module
 from tasks.data.coco import read_captions
+from tasks.data.part_prompts import PartPrompts
 from tasks.data.prompt_sources import grammar
-from tasks.data.prompts import read_prompts
 from tasks.order import derive_seed
 from tasks.progress import silent
 from tasks.sections import PromptFilters, PromptsJob
@@ -46,7 +46,7 @@ def run(store: Store, coco: Artifact | Folder, **fields: object) -> Artifact:
 
 def texts(artifact: Artifact) -> tuple[list[str], list[str]]:
     """The prompts of the two parts."""
-    reflow, distill = (read_prompts(artifact, part) for part in ("reflow", "distill"))
+    reflow, distill = [*PartPrompts(artifact, "reflow")], [*PartPrompts(artifact, "distill")]
     assert [index for index, _ in reflow + distill] == [*range(len(reflow) + len(distill))]
     return [text for _, text in reflow], [text for _, text in distill]
 
@@ -195,11 +195,6 @@ def test_the_grammar_can_run_out_too(coco: Artifact, store: Store) -> None:
 def test_a_file_that_is_not_utf_8_is_named(coco: Artifact, store: Store, tmp_path: Path) -> None:
     message = refused(store, coco, **text_file(tmp_path, ["caf\u00e9", *LINES], "latin-1"))
     assert re.search(r"^prompts\.path: .*prompts\.txt is not UTF-8, line 1: .*0xe9", message)
-
-
-def test_a_plain_folder_is_no_prompts_artifact(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="a plain folder; expected the artifact of a stage"):
-        read_prompts(Folder.open(tmp_path), "reflow")
 
 
 def everything(artifact: Artifact) -> list[str]:
