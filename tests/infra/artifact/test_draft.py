@@ -42,7 +42,8 @@ def test_killed_at_every_change_then_resumed_agrees(tmp_path: Path, after: bool)
 
 def _put(store: Store, files: dict[str, bytes]) -> None:
     for path, data in files.items():
-        Store.write(store, path, data)
+        (Path(store.url) / path).parent.mkdir(parents=True, exist_ok=True)
+        (Path(store.url) / path).write_bytes(data)
 
 
 def test_committed_units_are_not_done_again(tmp_path: Path) -> None:
