@@ -6,14 +6,13 @@ import errno
 import math
 import mimetypes
 import os
+from asyncio import run_coroutine_threadsafe
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from fsspec.asyn import sync
 
 from infra.store.s3 import FAILURES, Patience
 
@@ -108,7 +107,8 @@ class _Stream:
     def chunk(self) -> bytes:
         """The next bytes, none at the end."""
         try:
-            data: bytes = sync(self._place.filesystem.loop, self._opened().read, _CHUNK_BYTES)
+            body = self._opened()
+            data: bytes = run_coroutine_threadsafe(body.read(_CHUNK_BYTES), self._place.filesystem.loop).result()
         except BaseException:
             self.close()
             raise

@@ -1,4 +1,4 @@
-"""A store behind fsspec: S3 and whatever else it speaks."""
+"""A store behind fsspec: S3, and a process's own memory."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ _T = TypeVar("_T")
 _CONNECTING = threading.Lock()  # threads that ask at the same time share one connection
 os.register_at_fork(before=_CONNECTING.acquire, after_in_parent=_CONNECTING.release, after_in_child=_CONNECTING.release)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_CREATES = s3.PROTOCOLS | {"gs", "gcs", "memory"}  # can be asked to put a file only if there is none
-_FLAT = s3.PROTOCOLS | {"gs", "gcs", "abfs", "abfss", "az", "memory"}  # no directories to be made before a write
+_PROTOCOLS = s3.PROTOCOLS | {"memory"}
 
 
 class RemoteStore(Store):
-    """Anything fsspec speaks. One PUT per file and no open-for-writing: s3fs commits torn files that way."""
+    """Files that are put whole and never opened for writing: s3fs commits torn files that way."""
 
     def __init__(self, url: str, part_bytes: int = parts.PART_BYTES) -> None:
-        import fsspec
-
         self.url = url.rstrip("/")
         self._protocol = self.url.partition("://")[0]
-        try:
-            fsspec.get_filesystem_class(self._protocol)
-        except (ValueError, ImportError) as error:
-            raise UserError(f"store {self.url}: {error}. Install its fsspec package or use another store.") from error
+        if self._protocol not in _PROTOCOLS:
+            raise UserError(
+                f"store {self._protocol}://...: expected a local folder, s3://BUCKET/PATH or s3a://BUCKET/PATH"
+                f" (memory:// ends with its process); how {self._protocol} fails is not known. With"
+                " `rclone serve s3 REMOTE:` and AWS_ENDPOINT_URL most other storage is reached as S3."
+            )
         self._s3 = s3.Settings.from_environment() if self._protocol in s3.PROTOCOLS else None
         self._failures: tuple[type[Exception], ...] = (OSError,) if self._s3 is None else s3.FAILURES
         self._connected: tuple[AbstractFileSystem, str] | None = None
@@ -126,10 +125,8 @@ class RemoteStore(Store):
         self._writing(path, lambda: self._fs.pipe_file(self._path(path), data))
 
     def create(self, path: str, data: bytes) -> bool:
-        # not mode="create" everywhere: backends that do not know it take it for one of their own options
-        mode = {"mode": "create"} if self._protocol in _CREATES else {}
         try:
-            self._writing(path, lambda: self._fs.pipe_file(self._path(path), data, **mode))
+            self._writing(path, lambda: self._fs.pipe_file(self._path(path), data, mode="create"))
         except StoreError as error:
             if s3.is_taken(error.__cause__):
                 return self._holds(path, data)

@@ -1,4 +1,4 @@
-"""Where bytes live: a local folder or any fsspec URL, behind a dozen small methods.
+"""Where bytes live: a local folder or S3, behind a few small methods.
 
 Two promises carry the commit protocol: a write is whole or not there, and "not there" is never said for any
 other reason than absence. Every other failure of a store is a StoreError.
