@@ -16,7 +16,7 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 from urllib.parse import urlsplit
 
 _STALL_S = 30.0
-_SLOW_BYTES_PER_S, _SLOW_CHUNK = 200_000, 10_000
+_SLOW_BYTES_PER_S, _SLOW_CHUNK, _BREAK_BYTES = 200_000, 10_000, 300_000
 _ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}, says the proxy</Message></Error>"
 
 
@@ -37,6 +37,8 @@ class Fault(StrEnum):
     """Half a minute passes before the server hears of the request."""
     THROTTLE = "throttle"
     """Request and answer pass at 200 kB/s."""
+    BREAK = "break"
+    """As throttled, and the connection breaks that is open when 300 kB have passed; again after the next 300 kB."""
 
 
 class FaultyProxy:
@@ -50,6 +52,7 @@ class FaultyProxy:
         self.asked: list[str] = []
         """The first line of every request."""
         self.heal()
+        self._passed = itertools.count(1)
         self._lock, self._over = threading.Lock(), threading.Event()
         self._port = 0
         self._listen()
@@ -81,6 +84,10 @@ class FaultyProxy:
 
         self._fault_of = fault_of
 
+    def strike_where(self, text: str, fault: Fault) -> None:
+        """Harm every request whose first line has this text."""
+        self._fault_of = lambda line: fault if text.encode() in line else None
+
     def fault_of(self, line: bytes) -> Fault | None:
         """What happens to the request that begins with `line`."""
         with self._lock:
@@ -89,6 +96,11 @@ class FaultyProxy:
             if fault is not None:
                 self.struck[fault] += 1
             return fault
+
+    def wear(self) -> None:
+        """Raise ConnectionError when enough has passed on a line that breaks."""
+        if next(self._passed) % (_BREAK_BYTES // _SLOW_CHUNK) == 0:
+            raise ConnectionAbortedError
 
     def stall(self) -> None:
         """Wait as a stalled request does."""
@@ -178,12 +190,14 @@ class _Handler(StreamRequestHandler):
             self.wfile.write(chunk)
 
     def _paced(self, read: Callable[[int], bytes], size: int, fault: Fault | None) -> Iterator[bytes]:
-        if fault is not Fault.THROTTLE:
+        if fault not in (Fault.THROTTLE, Fault.BREAK):
             yield read(size)
             return
         for start in range(0, size, _SLOW_CHUNK):
             yield read(min(_SLOW_CHUNK, size - start))
             time.sleep(_SLOW_CHUNK / _SLOW_BYTES_PER_S)
+            if fault is Fault.BREAK:
+                self.server.proxy.wear()
 
     def _ask(self, request: bytes) -> bytes:
         with socket.create_connection(self.server.proxy.upstream) as server:

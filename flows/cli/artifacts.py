@@ -253,7 +253,7 @@ def _span(text: str) -> timedelta:
 @artifacts.command()
 def cp(
     ref: Ref,
-    target: Annotated[str, typer.Argument(metavar="STORE", help="a folder or any fsspec URL")],
+    target: Annotated[str, typer.Argument(metavar="STORE", help="a folder or s3://BUCKET/PATH")],
     store: StoreUrl = DEFAULT_STORE,
     alone: Annotated[bool, typer.Option("--alone", help="without what it was made from")] = False,
 ) -> None:

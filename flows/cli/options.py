@@ -7,4 +7,4 @@ from typing import Annotated
 import typer
 
 DEFAULT_STORE = "store"
-StoreUrl = Annotated[str, typer.Option("--store", envvar="INSTAFLOW_STORE", help="a folder or any fsspec URL")]
+StoreUrl = Annotated[str, typer.Option("--store", envvar="INSTAFLOW_STORE", help="a folder or s3://BUCKET/PATH")]

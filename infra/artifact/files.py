@@ -31,7 +31,7 @@ class Files:
     def open(cls, path: str) -> Files:
         """What lies at `path`: a file, every file of a folder, or all that match a pattern (`*`, `**`, `?`, `[a-z]`).
 
-        `path` is local or an fsspec URL. What is hidden (`.name`, `_name`) is left out. Raises UserError when there is
+        `path` is local or of S3. What is hidden (`.name`, `_name`) is left out. Raises UserError when there is
         no file, StoreError.
         """
         folder, pattern = _split(path)

@@ -1,4 +1,4 @@
-"""Where bytes live: one interface, a local folder or any fsspec URL."""
+"""Where bytes live: one interface, a local folder or S3."""
 
 from infra.store.opening import open_store
 from infra.store.store import Names, Store, StoreError, reason

@@ -16,6 +16,8 @@ from infra.store.whole_file import TEMPORARY, Put, whole
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # said by file systems without hard links
 
+_CHUNK_BYTES = 1 << 20
+
 
 class LocalStore(Store):
     """A folder. A write goes to a temporary file beside its place, is synced, then renamed."""
@@ -70,6 +72,11 @@ class LocalStore(Store):
         with self._reading(path):
             local.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._path(path), local)
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        with self._reading(path), self._path(path).open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
 
     def _place(self, path: str, fill: Callable[[Path], object], put: Put | None = None) -> None:
         with self._writing(path):

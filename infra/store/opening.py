@@ -11,9 +11,9 @@ from infra.store.store import Store
 
 
 def open_store(url: str | Path) -> Store:
-    """The store at a local folder or an fsspec URL; touches nothing yet.
+    """The store at a local folder, s3://BUCKET/PATH or memory://NAME; touches nothing yet.
 
-    Raises UserError for credentials in the URL or a protocol that nothing installed speaks.
+    Raises UserError for credentials in the URL or another protocol.
     """
     text = str(url)
     if "://" not in text:

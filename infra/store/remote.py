@@ -1,16 +1,19 @@
-"""A store behind fsspec: S3 and whatever else it speaks."""
+"""A store behind fsspec: S3, and a process's own memory."""
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import infra.store.parts as parts
 import infra.store.s3 as s3
 from infra.errors import UserError
 from infra.store.store import Names, Store, StoreError, checked
@@ -22,26 +25,26 @@ _T = TypeVar("_T")
 _CONNECTING = threading.Lock()  # threads that ask at the same time share one connection
 os.register_at_fork(before=_CONNECTING.acquire, after_in_parent=_CONNECTING.release, after_in_child=_CONNECTING.release)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_CREATES = s3.PROTOCOLS | {"gs", "gcs", "memory"}  # can be asked to put a file only if there is none
-_FLAT = s3.PROTOCOLS | {"gs", "gcs", "abfs", "abfss", "az", "memory"}  # no directories to be made before a write
+_PROTOCOLS = s3.PROTOCOLS | {"memory"}
 
 
 class RemoteStore(Store):
-    """Anything fsspec speaks. One PUT per file and no open-for-writing: s3fs commits torn files that way."""
+    """Files that are put whole and never opened for writing: s3fs commits torn files that way."""
 
-    def __init__(self, url: str) -> None:
-        import fsspec
-
+    def __init__(self, url: str, part_bytes: int = parts.PART_BYTES) -> None:
         self.url = url.rstrip("/")
         self._protocol = self.url.partition("://")[0]
-        try:
-            fsspec.get_filesystem_class(self._protocol)
-        except (ValueError, ImportError) as error:
-            raise UserError(f"store {self.url}: {error}. Install its fsspec package or use another store.") from error
+        if self._protocol not in _PROTOCOLS:
+            raise UserError(
+                f"store {self._protocol}://...: expected a local folder, s3://BUCKET/PATH or s3a://BUCKET/PATH"
+                f" (memory:// ends with its process); how {self._protocol} fails is not known. With"
+                " `rclone serve s3 REMOTE:` and AWS_ENDPOINT_URL most other storage is reached as S3."
+            )
         self._s3 = s3.Settings.from_environment() if self._protocol in s3.PROTOCOLS else None
         self._failures: tuple[type[Exception], ...] = (OSError,) if self._s3 is None else s3.FAILURES
         self._connected: tuple[AbstractFileSystem, str] | None = None
         self._process = -1
+        self._part_bytes = part_bytes
         self._root_seen = False
 
     def _connection(self) -> tuple[AbstractFileSystem, str]:
@@ -104,18 +107,26 @@ class RemoteStore(Store):
             return None
         return int(info["size"]) if info["type"] == "file" else None
 
+    def chunks(self, path: str) -> Iterator[bytes]:
+        if self._s3 is None:
+            yield self.read(path)
+            return
+        with self._failing("read", path):
+            yield from parts.received(self._s3_file(path), self._patience(self._s3))
+
     def download(self, path: str, local: Path) -> None:
+        chunks = self.chunks(path)
+        first = next(chunks, b"")  # before there is a file: it may be absent
         local.parent.mkdir(parents=True, exist_ok=True)
-        self._reading(path, lambda: self._fs.get_file(self._path(path), str(local), **self._in_one_stream))
+        with self._failing("read", path), local.open("wb") as file:
+            file.writelines(itertools.chain([first], chunks))
 
     def write(self, path: str, data: bytes) -> None:
         self._writing(path, lambda: self._fs.pipe_file(self._path(path), data))
 
     def create(self, path: str, data: bytes) -> bool:
-        # not mode="create" everywhere: backends that do not know it take it for one of their own options
-        mode = {"mode": "create"} if self._protocol in _CREATES else {}
         try:
-            self._writing(path, lambda: self._fs.pipe_file(self._path(path), data, **mode))
+            self._writing(path, lambda: self._fs.pipe_file(self._path(path), data, mode="create"))
         except StoreError as error:
             if s3.is_taken(error.__cause__):
                 return self._holds(path, data)
@@ -123,7 +134,11 @@ class RemoteStore(Store):
         return True
 
     def upload(self, local: Path, path: str) -> None:
-        self._writing(path, lambda: self._fs.put_file(str(local), self._path(path)))
+        if self._s3 is None:
+            self._writing(path, lambda: self._fs.put_file(str(local), self._path(path)))
+            return
+        with self._failing("write", path):
+            parts.send(local, self._s3_file(path), self._patience(self._s3), self._part_bytes)
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         return {name: int(info["size"]) for name, info in self._files(prefix)}
@@ -212,20 +227,21 @@ class RemoteStore(Store):
         s3.require_deleted(self._fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True}))
 
     def _writing(self, path: str, put: Callable[[], object]) -> None:
-        try:
-            if self._protocol not in _FLAT:
-                self._fs.makedirs(self._path(path).rpartition("/")[0], exist_ok=True)
+        with self._failing("write", path):
             self._asked(put)
-        except self._failures as error:
-            raise self._failed("write", path, error) from error
 
     def _reading(self, path: str, get: Callable[[], _T], verb: str = "read") -> _T:
-        try:
+        with self._failing(verb, path):
             return self._asked(get)
-        except FileNotFoundError as error:
-            self._require_root(path, error)
-            raise
+
+    @contextmanager
+    def _failing(self, verb: str, path: str) -> Iterator[None]:
+        try:
+            yield
         except self._failures as error:
+            if isinstance(error, FileNotFoundError) and verb != "write":
+                self._require_root(path, error)
+                raise
             raise self._failed(verb, path, error) from error
 
     def _require_root(self, path: str, error: FileNotFoundError) -> None:
@@ -241,7 +257,14 @@ class RemoteStore(Store):
         self._root_seen = True
 
     def _asked(self, ask: Callable[[], _T]) -> _T:
-        return ask() if self._s3 is None else s3.patiently(ask, self._s3, f"store {self.url}")
+        return ask() if self._s3 is None else self._patience(self._s3).ask(ask)
+
+    def _patience(self, settings: s3.Settings) -> s3.Patience:
+        return s3.Patience(settings, f"store {self.url}")
+
+    def _s3_file(self, path: str) -> parts.S3File:
+        bucket, _, key = self._path(path).partition("/")
+        return parts.S3File(self._fs, bucket, key)
 
     def _failed(self, verb: str, path: str, error: BaseException) -> StoreError:
         tried = f"; {error}" if isinstance(error, s3.GaveUp) else ""

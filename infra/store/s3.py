@@ -72,7 +72,7 @@ class Settings:
     """How long a store may fail, s."""
 
     patience_s: float
-    """For how long, after its first failure, an operation is tried again."""
+    """For how long an operation that does not get on is tried again."""
     timeout_s: float
     """How long a connection may take or be silent before a request is given up and tried again."""
 
@@ -123,30 +123,45 @@ def _socket(timeout_s: float, address: tuple[Any, ...]) -> socket.socket:
     return made
 
 
-def patiently(ask: Callable[[], _T], settings: Settings, name: str) -> _T:
-    """What `ask` returns; failures that may pass are waited out, with growing and random pauses.
+class Patience:
+    """How long an operation waits for a store that fails; each of its requests that succeeds renews it.
 
-    Raises GaveUp when the patience is over, and any other failure (refused, absent, misconfigured) at once.
+    A large file is many requests, and threads may make them at the same time.
     """
-    tries, failing_since = 0, math.inf
-    while True:
-        try:
-            found = ask()
-        except FAILURES as error:
-            if not _may_pass(error):
-                raise
-            tries, now = tries + 1, time.monotonic()
-            failing_since = min(failing_since, now)
-            wait_s = random.uniform(0.5, 1.0) * min(_FIRST_WAIT_S * 2 ** min(tries - 1, 16), _LONGEST_WAIT_S)
-            if now + wait_s - failing_since > settings.patience_s:
-                raise GaveUp(_tried(tries, now - failing_since, settings)) from error
-            if tries == 1:
-                _log.warning("%s: %s; tried again for %g s", name, describe(error), settings.patience_s)
-            time.sleep(wait_s)
-        else:
-            if tries:
-                _log.warning("%s: answers again after %.0f s", name, time.monotonic() - failing_since)
-            return found
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings, self._name, self._got_on_at = settings, name, -math.inf
+
+    def ask(self, ask: Callable[[], _T]) -> _T:
+        """What `ask` returns; failures that may pass are waited out, with growing and random pauses.
+
+        Raises GaveUp when the patience is over, and any other failure (refused, absent, misconfigured) at once.
+        """
+        tries, failing_since = 0, math.inf
+        while True:
+            try:
+                found = ask()
+            except FAILURES as error:
+                if not _may_pass(error):
+                    raise
+                if self._got_on_at > failing_since:
+                    tries, failing_since = 0, math.inf
+                tries, failing_since = tries + 1, min(failing_since, time.monotonic())
+                self._wait(tries, failing_since, error)
+            else:
+                self._got_on_at = time.monotonic()
+                if tries:
+                    _log.warning("%s: answers again after %.0f s", self._name, self._got_on_at - failing_since)
+                return found
+
+    def _wait(self, tries: int, failing_since: float, error: BaseException) -> None:
+        patience_s, failing_s = self._settings.patience_s, time.monotonic() - failing_since
+        wait_s = random.uniform(0.5, 1.0) * min(_FIRST_WAIT_S * 2 ** min(tries - 1, 16), _LONGEST_WAIT_S)
+        if failing_s + wait_s > patience_s:
+            raise GaveUp(_tried(tries, failing_s, self._settings)) from error
+        if tries == 1:
+            _log.warning("%s: %s; tried again for %g s", self._name, describe(error), patience_s)
+        time.sleep(wait_s)
 
 
 def _tried(tries: int, failing_s: float, settings: Settings) -> str:

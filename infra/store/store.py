@@ -1,4 +1,4 @@
-"""Where bytes live: a local folder or any fsspec URL, behind a dozen small methods.
+"""Where bytes live: a local folder or S3, behind a few small methods.
 
 Two promises carry the commit protocol: a write is whole or not there, and "not there" is never said for any
 other reason than absence. Every other failure of a store is a StoreError.
@@ -7,7 +7,7 @@ other reason than absence. Every other failure of a store is a StoreError.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -59,6 +59,10 @@ class Store(ABC):
     @abstractmethod
     def download(self, path: str, local: Path) -> None:
         """Get a file to `local`, where a failure may leave a part; FileNotFoundError only when it is really absent."""
+
+    @abstractmethod
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The content piece by piece, never all in memory; fails as `read` does."""
 
     @abstractmethod
     def sizes(self, prefix: str = "") -> dict[str, int]:

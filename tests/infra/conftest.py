@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from infra.store import Store, open_store
+from tests.faults import FaultyProxy
+from tests.infra.reaching import use
 from tests.s3 import BUCKET, S3Server
 
 KINDS = ("local", "memory", "rclone", "moto")
@@ -41,3 +44,11 @@ def _on(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
     return open_store(f"s3://{BUCKET}/{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def proxy(rclone: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """A proxy before a real S3 server; stores opened from now on go through it."""
+    with FaultyProxy(rclone.endpoint) as found:
+        use(rclone, found.endpoint, monkeypatch, tmp_path)
+        yield found

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,29 +16,11 @@ from botocore import auth
 from infra.artifact import Artifact, ArtifactMissing, Draft
 from infra.store import Store, StoreError, open_store, s3
 from tests.faults import Fault, FaultyProxy
+from tests.infra.reaching import gone_for_good, new_store, use
 from tests.infra.small_artifact import PRINT, UNITS, commit, make
 from tests.s3 import BUCKET, S3Server, rclone_server
 
 SECONDS = float(os.environ.get("INSTAFLOW_FAULT_SECONDS", "2"))
-TIMEOUT_S = 1.0
-
-
-@pytest.fixture
-def proxy(rclone: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    """A proxy before a real S3 server; stores opened from now on go through it."""
-    with FaultyProxy(rclone.endpoint) as found:
-        use(rclone, found.endpoint, monkeypatch, tmp_path)
-        yield found
-
-
-def use(server: S3Server, endpoint: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    settings = {"INSTAFLOW_STORE_TIMEOUT_S": str(TIMEOUT_S), "INSTAFLOW_CACHE": str(cache / "cache")}
-    for name, value in {**server.environment(), "AWS_ENDPOINT_URL": endpoint, **settings}.items():
-        monkeypatch.setenv(name, value)
-
-
-def new_store() -> Store:
-    return open_store(f"s3://{BUCKET}/{uuid.uuid4().hex}")
 
 
 def contents(artifact: Artifact) -> dict[str, bytes]:
@@ -113,12 +93,6 @@ def test_what_is_gone_is_an_error_for_many_too(proxy: FaultyProxy, monkeypatch: 
             with pytest.raises(StoreError, match=r"tried \d+ times"):
                 ask()
     assert store.read_many(["a"]) == {"a": b"1"}
-
-
-def gone_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = {"INSTAFLOW_STORE_PATIENCE_S": "1.5", "INSTAFLOW_STORE_TIMEOUT_S": "0.5", "AWS_MAX_ATTEMPTS": "1"}
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
 
 
 def assert_outage(store: Store, halfway: str) -> None:

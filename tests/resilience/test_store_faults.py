@@ -23,7 +23,7 @@ LONGEST_S = 300 + 2 * len(Fault) * SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * LONGEST_S)]
 
-REQUESTS_BETWEEN = 100
+REQUESTS_BETWEEN = 80
 """Of 900; so every training, the pairs and the evaluation are met by one."""
 
 

@@ -13,11 +13,12 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 from infra.errors import UserError
 from infra.store import StoreError, open_store
-from infra.store.s3 import GaveUp, Settings, clock_advice, describe, is_taken, options, patiently, require_deleted
-from tests.infra.test_faults import new_store, use
+from infra.store.s3 import GaveUp, Patience, Settings, clock_advice, describe, is_taken, options, require_deleted
+from tests.infra.reaching import new_store, use
 from tests.s3 import S3Server
 
 SETTINGS = Settings(patience_s=0.5, timeout_s=1.0)
+PATIENCE = Patience(SETTINGS, "store x")
 
 
 def answer(status: int, code: str = "", message: str = "", date: datetime | None = None) -> ClientError:
@@ -69,7 +70,7 @@ LASTING = {
 
 @pytest.mark.parametrize("why", PASSING)
 def test_what_may_pass_is_waited_out(why: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert patiently(failing(PASSING[why], 1), SETTINGS, "store x") == "answer"
+    assert PATIENCE.ask(failing(PASSING[why], 1)) == "answer"
     assert [record.message.partition(":")[0] for record in caplog.records] == ["store x"] * 2
     assert "tried again for 0.5 s" in caplog.text and "answers again after" in caplog.text
 
@@ -77,7 +78,7 @@ def test_what_may_pass_is_waited_out(why: str, caplog: pytest.LogCaptureFixture)
 @pytest.mark.parametrize("why", LASTING)
 def test_what_does_not_pass_is_raised_at_once(why: str) -> None:
     with pytest.raises(type(LASTING[why])) as caught:
-        patiently(failing(LASTING[why], 1), SETTINGS, "store x")
+        PATIENCE.ask(failing(LASTING[why], 1))
     assert caught.value is LASTING[why]
 
 
@@ -87,13 +88,13 @@ def test_the_patience_ends_and_says_how_often_it_was_tried() -> None:
     with pytest.raises(
         GaveUp, match=r"^tried [2-4] times in \d s \(INSTAFLOW_STORE_PATIENCE_S=0\.5, .*TIMEOUT_S=1\)$"
     ) as gone:
-        patiently(failing(error, 1000), SETTINGS, "store x")
+        PATIENCE.ask(failing(error, 1000))
     assert gone.value.__cause__ is error and time.monotonic() - begun < 10
 
 
 def test_without_patience_it_is_tried_once() -> None:
     with pytest.raises(GaveUp, match=r"^tried once \("):
-        patiently(failing(PASSING["503"], 1), Settings(0.0, 1.0), "store x")
+        Patience(Settings(0.0, 1.0), "store x").ask(failing(PASSING["503"], 1))
 
 
 def test_what_is_wrong_is_told_in_one_phrase() -> None:
@@ -109,10 +110,10 @@ def test_a_key_that_was_not_deleted_is_an_error_of_the_request_and_may_pass() ->
     require_deleted({**told, "Errors": [{"Key": "a", "Code": "NoSuchKey", "Message": "gone"}]})
     refused = {**told, "Errors": [{"Key": "b", "Code": "AccessDenied", "Message": "Access Denied."}]}
     with pytest.raises(ClientError) as caught:
-        patiently(lambda: require_deleted(refused), SETTINGS, "store x")
+        PATIENCE.ask(lambda: require_deleted(refused))
     assert describe(caught.value) == "HTTP 200 AccessDenied: b: Access Denied"
     busy = [{**told, "Errors": [{"Key": "b", "Code": "SlowDown", "Message": ""}]}, told]
-    patiently(lambda: require_deleted(busy.pop(0)), SETTINGS, "store x")
+    PATIENCE.ask(lambda: require_deleted(busy.pop(0)))
     assert not busy
 
 

@@ -1,4 +1,4 @@
-"""A store writes whole files or nothing and says "absent" for absence alone: local and fsspec alike."""
+"""A store writes whole files or nothing and says "absent" for absence alone: local and remote alike."""
 
 from __future__ import annotations
 
