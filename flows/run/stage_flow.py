@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import Parameter, Signature
+from typing import Annotated, Any
 
 from prefect import Flow, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
+from pydantic import Field
 
-from flows.run import terminal
+from flows.run import terminal, watch
+from flows.run.recording import ALONE, recording
 from flows.run.sources import open_input
-from flows.run.watch import Watch, watch_of
+from flows.run.watch import Watch
 from flows.server.mirror import mirrored
 from flows.server.records import expect_task_run
-from infra.artifact import Artifact, Source
+from infra.artifact import Artifact, Source, base_of
 from infra.recipe import Section
 from infra.stopping import attended
 from infra.store import Store, open_store
 from infra.upkeep.runs import BEAT_S
 from tasks.progress import Progress
 from tasks.sections import Performance
-from tasks.stage import find_cached, run_stage
+from tasks.stage import find_cached, run_stage, stage_fingerprint
 from tasks.stages import STAGES, Stage, stage_of
 
 Result = State[str] | str
@@ -46,7 +49,13 @@ def stage_flow(stage: Stage) -> Flow[..., Result]:
 def _present(body: Callable[..., Result], stage: Stage) -> None:
     """What Prefect reads off a function: name, place, description, typed parameters."""
     defaults = {"performance": Performance(), "name": stage.name}
-    types = {"config": stage.section, "inputs": dict[str, str], "store": str, "performance": Performance, "name": str}
+    types: dict[str, Any] = {
+        "config": stage.section,
+        "inputs": dict[str, str],
+        "store": str,
+        "performance": Performance,
+        "name": Annotated[str, Field(pattern=rf"^{stage.name}(-[A-Za-z0-9._-]+)?$")],
+    }
     parameters = [
         Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=defaults.get(name, Parameter.empty), annotation=kind)
         for name, kind in types.items()
@@ -59,14 +68,36 @@ def _present(body: Callable[..., Result], stage: Stage) -> None:
 
 
 def run(stage_id: str, config: Section, inputs: dict[str, str], store_url: str, performance: Performance) -> Result:
-    """The URI of the stage's artifact; the state `Cached` around it if it had been made before."""
+    """The URI of the stage's artifact; the state `Cached` around it if it had been made before.
+
+    A runner that calls it writes it down; called by itself it is a run of its own.
+    """
+    if watch.current() is not None:
+        return _told(*_done(stage_id, config, inputs, store_url, performance))
+    stage, store = stage_of(stage_id), open_store(store_url)
+    taken = _sources(stage, inputs, store)
+    base = base_of(stage.name, stage_fingerprint(stage, config, taken))
+    with recording(store, ALONE) as record, record.stage(stage_id, base, config, taken) as made:
+        uri, cached = _done(stage_id, config, inputs, store_url, performance)
+        made(Artifact.find(store, uri), cached)
+    return _told(uri, cached)
+
+
+def _told(uri: str, cached: bool) -> Result:
+    return Completed(name="Cached", message=uri, data=uri) if cached else uri
+
+
+def _done(
+    stage_id: str, config: Section, inputs: dict[str, str], store_url: str, performance: Performance
+) -> tuple[str, bool]:
+    """The URI of the stage's artifact, and whether it had been made before."""
     stage, store = stage_of(stage_id), open_store(store_url)
     cached = find_cached(stage, config, _sources(stage, inputs, store), store)
-    if cached is not None:
-        with mirrored(stage_id) as mirror:
-            mirror.finished(cached, cached=True)
-        return Completed(name="Cached", message=cached.uri, data=cached.uri)
-    return work.with_options(name=stage.name)(stage_id, config, inputs, store_url, performance)
+    if cached is None:
+        return work.with_options(name=stage.name)(stage_id, config, inputs, store_url, performance), False
+    with mirrored(stage_id) as mirror:
+        mirror.finished(cached, cached=True)
+    return cached.uri, True
 
 
 # No cache of Prefect's: it takes an outage of its store for a miss. One task run for all units: a thousand of
@@ -77,13 +108,14 @@ def work(stage_id: str, config: Section, inputs: dict[str, str], store_url: str,
     expect_task_run()
     stage, store = stage_of(stage_id), open_store(store_url)
     sources = _sources(stage, inputs, store)
-    watch = watch_of(stage.extent(config, sources))
-    with mirrored(stage_id) as mirror, _everywhere(stage_id, mirror.progress, watch) as progress:
+    watcher = watch.current()
+    assert watcher is not None, "a run is written down"
+    with mirrored(stage_id) as mirror, _everywhere(stage_id, mirror.progress, watcher) as progress:
 
         def done() -> Artifact:
             return run_stage(stage, config, sources, store, performance, progress)
 
-        artifact = attended(done, watch.beat, BEAT_S, on_stop=lambda: _say_stopping(stage_id))
+        artifact = attended(done, watcher.beat, BEAT_S, on_stop=lambda: _say_stopping(stage_id))
         mirror.finished(artifact, cached=False)
     return artifact.uri
 
@@ -93,12 +125,12 @@ def _sources(stage: Stage, inputs: dict[str, str], store: Store) -> dict[str, So
 
 
 @contextmanager
-def _everywhere(stage_id: str, mirror: Progress, watch: Watch) -> Iterator[Progress]:
+def _everywhere(stage_id: str, mirror: Progress, watcher: Watch) -> Iterator[Progress]:
     """A Progress shown on the terminal and in Prefect, and watched."""
     with terminal.shown(stage_id) as screen:
 
         def progress(done: int, total: int, unit: str) -> None:
-            watch(done, total, unit)
+            watcher(done, total, unit)
             screen(done, total, unit)
             mirror(done, total, unit)
 

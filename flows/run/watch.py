@@ -82,9 +82,9 @@ def watching(watch: Watch) -> Iterator[Watch]:
         _current.reset(token)
 
 
-def watch_of(extent: Extent) -> Watch:
-    """The watch of the stage flow that asks; one that nobody looks at when the flow was started by itself."""
-    return _current.get() or Watch(extent, lambda: None)
+def current() -> Watch | None:
+    """The watch of the block this is called in; None in a stage flow that was started by itself."""
+    return _current.get()
 
 
 def _cuda() -> Any:

@@ -13,6 +13,7 @@ from infra.artifact import Draft
 from infra.artifact.fingerprint import canonical_json, sha256_file
 from infra.artifact.killpoint import reached
 from infra.artifact.manifest import Record
+from infra.artifact.tensor_file import TensorFile, kinds, write
 from infra.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,15 +46,8 @@ class _Record(Record):
 
 def save(draft: Draft, checkpoint: Checkpoint) -> None:
     """Commit a checkpoint (blob, then record), then drop all but the last two. Raises StoreError."""
-    from safetensors.torch import save_file
-
     local = draft.workdir / f"step-{checkpoint.step:08d}.safetensors"
-    # safetensors refuses tensors that share memory (tied weights, an EMA fresh from its source)
-    save_file(
-        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in checkpoint.tensors.items()},
-        local,
-    )
-    sha256 = sha256_file(local)
+    sha256 = write(local, checkpoint.tensors)
     record = _Record(
         step=checkpoint.step,
         file=f"{_folder(checkpoint.phase)}/{local.stem}-{sha256[:12]}.safetensors",
@@ -70,18 +64,27 @@ def save(draft: Draft, checkpoint: Checkpoint) -> None:
     _sweep(draft, checkpoint.phase)
 
 
-def latest(draft: Draft, layout: Mapping[str, JsonValue], phase: str = "train") -> Checkpoint | None:
+def latest(
+    draft: Draft,
+    layout: Mapping[str, JsonValue],
+    phase: str = "train",
+    network: Mapping[str, Tensor] | None = None,
+) -> Checkpoint | None:
     """The newest whole checkpoint of a phase, None if there is none; a damaged one is passed over, warning.
 
-    Raises UserError with the two values when its layout is another than `layout`, StoreError.
+    Its tensors are read from the local disk as they are asked for. Raises UserError with the two values when its layout
+    is another than `layout`, or when those of its tensors that begin with the same word as one of `network` are not
+    the same by name, shape and dtype; StoreError.
     """
     for path in sorted(_record_paths(draft, phase), reverse=True):
-        record = _read_record(draft, path)
+        where, record = f"{draft.store.url}/{path}", _read_record(draft, path)
+        if record is not None:
+            _require_layout(where, record.layout, layout)
         tensors = _read_tensors(draft, record) if record else None
         if record is None or tensors is None:
-            _log.warning("%s/%s: the checkpoint is damaged, trying the one before", draft.store.url, path)
+            _log.warning("%s: the checkpoint is damaged, trying the one before", where)
             continue
-        _require_layout(f"{draft.store.url}/{path}", record.layout, layout)
+        _require_network(where, tensors, network or {})
         return Checkpoint(record.step, tensors, record.layout, phase)
     return None
 
@@ -101,20 +104,26 @@ def _read_record(draft: Draft, path: str) -> _Record | None:
         return None
 
 
-def _read_tensors(draft: Draft, record: _Record) -> dict[str, Tensor] | None:
-    from safetensors.torch import load_file
-
+def _read_tensors(draft: Draft, record: _Record) -> TensorFile | None:
     local = draft.workdir / "latest.safetensors"
     try:
         draft.store.download(f"{draft.place}/{record.file}", local)
     except FileNotFoundError:
         return None
     try:
-        if sha256_file(local) != record.sha256:
-            return None
-        return {name: tensor.clone() for name, tensor in load_file(local).items()}
+        return TensorFile(local) if sha256_file(local) == record.sha256 else None
     finally:
         local.unlink()
+
+
+def _require_network(where: str, tensors: TensorFile, network: Mapping[str, Tensor]) -> None:
+    parts = {_part(name) for name in network}
+    found = {name: kind for name, kind in tensors.kinds.items() if _part(name) in parts}
+    _require_layout(where, found, kinds(network))
+
+
+def _part(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _require_layout(where: str, found: Mapping[str, JsonValue], expected: Mapping[str, JsonValue]) -> None:

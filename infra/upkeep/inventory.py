@@ -133,7 +133,8 @@ def wanted_by(store: Store) -> dict[str, list[str]]:
     Raises UserError for a reference that does not parse.
     """
     refs = [(path, _strict(store, path, Ref).artifact) for path in store.list("refs")]
-    begun = [(path, _strict(store, path, Begun).artifact) for path in store.list("begun")]
+    records = [(path, _strict(store, path, Begun)) for path in store.list("begun")]
+    begun = [(path, base) for path, one in records for base in (one.artifact, *one.inputs)]
     found: dict[str, list[str]] = {}
     for path, base in [*refs, *begun]:
         recipe = path.split("/")[1]

@@ -7,7 +7,7 @@ long ago the last one was.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Literal, TypeVar
 
@@ -36,6 +36,7 @@ class Begun(Record):
     """What the last run of a recipe set out to make of one stage: its units are wanted, finished or not."""
 
     artifact: str = Field(description="stage/fingerprint")
+    inputs: list[str] = Field(default_factory=list, description="those of its inputs that are artifacts of this store")
 
 
 class StageRun(Record):
@@ -44,6 +45,7 @@ class StageRun(Record):
     stage: str = Field(description="id of the stage in the chain")
     artifact: str = Field(description="stage/fingerprint")
     state: Literal["running", "cached", "done", "failed", "cancelled"] = Field(description="how it stands or ended")
+    inputs: list[str] = Field(default_factory=list, description="those of its inputs that are artifacts of this store")
     seconds: float = Field(default=0.0, description="wall time, s")
     error: str | None = Field(default=None, description="the message it failed with")
     device: str | None = Field(default=None, description="what computed: a GPU's name, or CPU")
@@ -65,7 +67,7 @@ class RunRecord(Record):
     """One run of a recipe; rewritten as the run goes on."""
 
     run_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the record")
-    recipe: str = Field(description="name of the recipe")
+    recipe: str = Field(description="name of the recipe; `_alone` for a stage that was run by itself")
     state: Literal["running", "done", "failed", "cancelled"] = Field(description="how it stands")
     started_at: str = Field(description="ISO 8601, UTC")
     finished_at: str | None = Field(default=None, description="ISO 8601, UTC; null while it runs")
@@ -93,9 +95,9 @@ def write_ref(store: Store, recipe: str, stage_id: str, ref: Ref) -> None:
     store.write(_ref_path(recipe, stage_id), ref.to_bytes())
 
 
-def write_begun(store: Store, recipe: str, stage_id: str, artifact: str) -> None:
-    """Remember what `recipe` is about to make of `stage_id`."""
-    store.write(f"begun/{recipe}/{stage_id}.json", Begun(artifact=artifact).to_bytes())
+def write_begun(store: Store, recipe: str, stage_id: str, artifact: str, inputs: Collection[str] = ()) -> None:
+    """Remember what `recipe` is about to make of `stage_id`, and from which artifacts of the store."""
+    store.write(f"begun/{recipe}/{stage_id}.json", Begun(artifact=artifact, inputs=[*inputs]).to_bytes())
 
 
 def read_ref(store: Store, recipe: str, stage_id: str) -> Ref | None:

@@ -198,9 +198,7 @@ class Fit:
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole state as named tensors (safetensors, no pickle)."""
-        state = {f"model.{name}": p.detach() for name, p in self.parameters.items()}
-        state |= {f"ema.{name}": value for name, value in self.ema.items()}
-        state |= {f"buffer.{name}": value for name, value in self.buffers.items()}
+        state = self.network()
         for name, parameter in self.parameters.items():
             state |= {f"adam.{name}.{key}": value for key, value in self.optimizer.state[parameter].items()}
         rows = [list(map(float, point)) for point in self.curve]
@@ -208,6 +206,12 @@ class Fit:
             "curve": torch.tensor(rows, dtype=torch.float64).reshape(-1, 4),
             "recent": self._stacked_recent(),
         }
+
+    def network(self) -> dict[str, Tensor]:
+        """The part of the state that the network alone determines: weights, their average, running statistics."""
+        state = {f"model.{name}": p.detach() for name, p in self.parameters.items()}
+        state |= {f"ema.{name}": value for name, value in self.ema.items()}
+        return state | {f"buffer.{name}": value for name, value in self.buffers.items()}
 
     def _stacked_recent(self) -> Tensor:
         return torch.stack(self._recent) if self._recent else torch.empty(0, 2)
@@ -248,7 +252,7 @@ def fit(
     """
     training, out, told = Fit(module, plan), work.out, _progress(work, plan.phase)
     layout = _layout(training, out)
-    checkpoint = latest(out, layout, plan.phase)
+    checkpoint = latest(out, layout, plan.phase, training.network())
     if checkpoint is not None:
         training.restore(checkpoint)
     told(training.step)

@@ -9,14 +9,14 @@ import pytest
 from prefect.exceptions import TerminationSignal
 
 from flows.run.runner import LeftOut, recorded
-from flows.run.watch import watch_of
+from flows.run.watch import current
 from infra.artifact import Artifact
 from infra.artifact.redo import standing
 from infra.errors import UserError
 from infra.store import StoreError
 from infra.store.local import LocalStore
 from infra.upkeep.runs import list_runs, read_ref
-from tasks.stages import STAGES, Stage, stage_of
+from tasks.stages import STAGES, Stage
 from tests.flows.kitchen import CHAIN, Kitchen
 from tests.flows.small_stages import Small, small
 
@@ -170,7 +170,9 @@ def test_a_sign_of_life_that_cannot_be_given_stops_nothing(
     def beats(done: int, total: int, unit: str) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(LocalStore, "write", cut_off)
-            watch_of(small(stage_of("world")).extent(None, ())).beat()
+            watch = current()
+            assert watch is not None
+            watch.beat()
 
     kitchen.progress = beats
     assert kitchen.run(until=("world",)) == ["world"]

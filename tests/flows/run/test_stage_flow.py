@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -16,11 +17,14 @@ from prefect.client.orchestration import get_client
 from prefect.deployments.runner import RunnerDeployment
 
 from flows.run import stage_flow
+from flows.run.recording import ALONE
 from flows.run.stage_flow import STAGE_FLOWS
 from flows.run.watch import Watch, watching
 from flows.server.connection import connected
 from infra.artifact import Artifact
-from infra.store import open_store
+from infra.store import Store, open_store
+from infra.upkeep.runs import list_runs, read_ref
+from infra.upkeep.sweep import garbage
 from tasks.sections import Performance, ReflowJob, ReflowPhase, World
 from tasks.stages import STAGES, Stage
 from tests import ROOT
@@ -50,6 +54,10 @@ def test_parameters_are_validated_from_json() -> None:
     assert (found["performance"], found["name"]) == (Performance(), "pairs")
     with pytest.raises(Exception, match="stepz"):
         pairs.validate_parameters(parameters | {"config": {"stepz": 3}})
+    assert pairs.validate_parameters(parameters | {"name": "pairs-of_mine.2"})["name"] == "pairs-of_mine.2"
+    for name in ("mine", "pairs-", "pairs-../x", "pairsx"):
+        with pytest.raises(Exception, match="name"):
+            pairs.validate_parameters(parameters | {"name": name})
 
 
 @pytest.mark.server
@@ -58,17 +66,32 @@ def test_one_stage_flow_runs_by_itself(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(STAGES, "world", small(STAGES["world"]))
     monkeypatch.setattr(stage_flow, "BEAT_S", 0.05)
     monkeypatch.setenv("SMALL_STAGE_S", "0.2")
-    beats: list[int] = []
+    store, beats = open_store(tmp_path / "store"), list[int]()
     world, watch = STAGE_FLOWS["world"], Watch(STAGES["world"].extent(World(), ()), lambda: beats.append(1))
-    with connected() as url, watching(watch):
+    with connected() as url:
         assert httpx.post(f"{url}/flow_runs/count").status_code == 401, "the password is asked for"
-        uri = world(World(val_images=7), {}, str(tmp_path / "store"))
-        state = world(World(val_images=7), {}, str(tmp_path / "store"), return_state=True)
-    assert isinstance(uri, str)
-    assert Artifact.find(open_store(tmp_path / "store"), uri).manifest.config["val_images"] == 7
-    assert state.name == "Cached"
+        uri = world(World(val_images=7), {}, store.url)
+        state = world(World(val_images=7), {}, store.url, return_state=True)
+        assert isinstance(uri, str)
+        made = Artifact.find(store, uri)
+        assert made.manifest.config["val_images"] == 7 and state.name == "Cached"
+        _require_a_run_like_any_other(store, made)
+        with watching(watch):  # as a runner calls it
+            world(World(val_images=8), {}, store.url)
+    assert len(list_runs(store)) == 2, "who calls a stage writes it down"
     assert len(beats) > 3, "a sign of life now and then while it works"
     assert (watch.unit, watch.units) == ("units", small_stages.UNITS)
+
+
+def _require_a_run_like_any_other(store: Store, made: Artifact) -> None:
+    first, again = list_runs(store)
+    assert {(run.recipe, run.state, run.exit) for run in (first, again)} == {(ALONE, "done", 0)}
+    ((one,), (other,)) = (first.stages, again.stages)
+    assert (one.stage, one.artifact, one.state, one.units) == ("world", made.base, "done", small_stages.UNITS)
+    assert (other.artifact, other.state) == (made.base, "cached")
+    ref = read_ref(store, ALONE, "world")
+    assert ref is not None and (ref.artifact, ref.digest) == (made.base, made.digest)
+    assert garbage(store, datetime.now(UTC) + timedelta(days=1)) == []
 
 
 _IN_ANOTHER_PROCESS = """
@@ -105,7 +128,12 @@ def test_a_flow_run_told_to_stop_is_rescheduled_and_loses_no_step(
         command = [sys.executable, "-m", *job_variables["command"].split(), str(flow_run.id)]
         told = stopped_within(command, tmp_path / "steps")
         assert client.read_flow_run(flow_run.id).state_name == "AwaitingRetry", told
-    (checkpoint,) = [path for path in open_store(tmp_path / "store").list("reflow") if path.endswith(".json")]
+    store = open_store(tmp_path / "store")
+    (record,) = list_runs(store)
+    assert (record.recipe, record.state, record.exit) == (ALONE, "cancelled", "SIGTERM")
+    assert [(stage.stage, stage.state) for stage in record.stages] == [("reflow", "cancelled")]
+    assert garbage(store, datetime.now(UTC) + timedelta(days=1)) == [], "its checkpoint is waited for"
+    (checkpoint,) = [path for path in store.list("reflow") if path.endswith(".json")]
     reached = int(checkpoint[-13:-5])
     assert (tmp_path / "steps").read_text().split() == [str(step) for step in range(reached)] and 20 < reached < 400
 

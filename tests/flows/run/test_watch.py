@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from flows.run.watch import Watch, watch_of, watching
+from flows.run.watch import Watch, current, watching
 from infra.recipe import Section
 from tasks.sections import Distill, DistillPhase, ReflowJob, ReflowPhase, TrainClip, TrainTeacher, World
 from tasks.stages import STAGES, Extent
@@ -74,8 +74,7 @@ def test_memory_is_the_processs_peak_in_bytes() -> None:
 
 
 def test_a_stage_flow_by_itself_is_watched_by_nobody() -> None:
-    work = _extent(World())
-    watch = Watch(work, lambda: None)
+    watch = Watch(_extent(World()), lambda: None)
     with watching(watch):
-        assert watch_of(work) is watch
-    assert watch_of(work) is not watch
+        assert current() is watch
+    assert current() is None

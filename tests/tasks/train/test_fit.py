@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -390,6 +391,29 @@ def test_a_checkpoint_of_another_network_is_refused_with_both_values(store: Stor
         fit(module, dying(regression(module), 20), plan(), working(out))
     with draft(store) as out, pytest.raises(UserError, match=r"parameters: .*41.*2"):
         fit(nn.Linear(1, 1), regression(module), plan(), working(out))
+
+
+OTHERS_OF_41 = {
+    "name": (nn.Linear(40, 1), "ema.0.bias", "F32 [8]", None),
+    "shape": (
+        nn.Sequential(nn.Linear(8, 1), nn.Dropout(), nn.Tanh(), nn.Linear(3, 8)),
+        "ema.0.bias",
+        "F32 [8]",
+        "F32 [1]",
+    ),
+    "dtype": (network().double(), "model.0.bias", "F32 [8]", "F64 [8]"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS_OF_41)
+def test_a_network_with_as_many_parameters_is_another_by_name_shape_and_dtype(other: str, store: Store) -> None:
+    module, name, was, now = OTHERS_OF_41[other]
+    trained = network()
+    with draft(store) as out, pytest.raises(Killed):
+        fit(trained, dying(regression(trained), 20), plan(), working(out))
+    expected = f"{name}: the checkpoint has {was!r}, this run {now!r}; it belongs to another training"
+    with draft(store) as out, pytest.raises(UserError, match=re.escape(expected)):
+        fit(module, regression(module), plan(), working(out))
 
 
 def test_a_checkpoint_of_other_data_is_refused_with_both_values(store: Store) -> None:
