@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel
 
 from models.losses import Diffusion, last_timestep
 from models.pipelines.text_to_image import TextToImage
-from models.solvers import noise_table, solver_of
+from models.solvers import DIFFUSION_SOLVERS, noise_table
 from models.stacked_unet import StackedUNet
 from models.velocity import Velocity
 
@@ -30,8 +30,11 @@ def _stay_diffusion(model: TextToImage) -> None:
             f'parameterization "epsilon": the model is a {model.parameterization} flow; expected a diffusion model,'
             " whose path and output can be kept"
         )
-    # Stock samplers are to start where the training did: at the last timestep, with nothing but noise.
-    model.pipeline.scheduler = solver_of(model.pipeline.scheduler.config, "ddim")
+    # Stock samplers are to start where the training did: at the last timestep, with nothing but noise. What else the
+    # config says stays, since stock pipelines complain of another `steps_offset` than 1.
+    scheduler, options = DIFFUSION_SOLVERS["ddim"]
+    config = dict(model.pipeline.scheduler.config)
+    model.pipeline.scheduler = scheduler.from_config(config, timestep_spacing="trailing", **options)
 
 
 def stack(model: TextToImage) -> None:

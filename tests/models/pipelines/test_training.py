@@ -46,6 +46,7 @@ def test_two_networks_stand_where_one_stood(teacher_folder: Path) -> None:
         stack(model)
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_a_diffusion_students_step_is_one_ddim_step_here_and_in_stock_diffusers(
     prediction: str, teacher_folder: Path, tmp_path: Path
