@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import JsonValue, ValidationError
 
 from infra.artifact.artifact import MANIFEST, Artifact, base_of, local_tree
+from infra.artifact.behind import Behind
 from infra.artifact.cache import fetch
 from infra.artifact.fingerprint import digest_of_hashes, sha256_file, tree_files
 from infra.artifact.generation import Generation
@@ -50,6 +51,7 @@ class Draft:
         self._seen: dict[str, UnitRecord] = {}
         self._lost: set[str] = set()
         self._folder: WorkFolder | None = None
+        self._behind = Behind()
 
     @cached_property
     def generation(self) -> Generation:
@@ -69,7 +71,8 @@ class Draft:
         return self._folder.path
 
     def close(self) -> None:
-        """Remove the work folder."""
+        """Let what is being committed behind end, and remove the work folder."""
+        self._behind.close()
         if self._folder is not None:
             self._folder.close()
         self._folder = None
@@ -80,8 +83,16 @@ class Draft:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def behind(self, commit: Callable[[], object]) -> None:
+        """Have a unit committed while the caller makes the next one; the one before is waited for.
+
+        Its failure is raised by the next call, by `units` or by `finish`.
+        """
+        self._behind.do(commit)
+
     def units(self) -> dict[str, UnitRecord]:
         """Committed units by id, sorted; one with a blob missing or of another size is left out."""
+        self._behind.wait()
         place, sizes = self.place, self.store.sizes(self.base)
 
         def whole(unit: UnitRecord) -> bool:
@@ -97,6 +108,7 @@ class Draft:
 
     def committed(self) -> set[str]:
         """Ids of the units, as far as one listing tells: no record is read, and none that `units` found torn counts."""
+        self._behind.wait()
         return self._named(self.place, self.store.list(f"{self.place}/units")) - self._lost
 
     def has(self, unit: str) -> bool:

@@ -1,9 +1,9 @@
 """Stage `pairs`: noise -> latent by a model's own ODE, as WebDataset shards with a Parquet index."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ from tasks.stages import Group, shard_number
 class Tally:
     """Where the time of a shard went, in seconds, and what its prompts lost."""
 
+    seconds: float = 0.0
     teacher_s: float = 0.0
     truncated_prompts: int = 0
 
@@ -62,19 +63,26 @@ class SolvePairs(StageWork[PairsJob]):
         rows = write_shard(tar, _good(self._solve(self._prompts_of(unit.id), tally), self.config, rejected))
         write_index(index, rows)
         write_quarantine(quarantine, rejected)
+        tally.seconds = time.monotonic() - started
+        counts = {tar: len(rows), index: len(rows), quarantine: len(rejected)}
+        self.out.behind(partial(self._commit, unit.id, counts, tally))
+
+    def _commit(self, unit: str, counts: Mapping[Path, int], tally: Tally) -> None:
+        """Commit a shard, while the next one is solved: its files with the rows of each."""
+        tar, _, quarantine = counts
         self.out.commit_unit(
-            unit.id,
-            {path.name: path for path in (tar, index, quarantine)},
-            rows=len(rows),
-            blob_rows={tar.name: len(rows), index.name: len(rows), quarantine.name: len(rejected)},
-            seconds=time.monotonic() - started,
+            unit,
+            {path.name: path for path in counts},
+            rows=counts[tar],
+            blob_rows={path.name: count for path, count in counts.items()},
+            seconds=tally.seconds,
             metrics={
-                "quarantined": len(rejected),
+                "quarantined": counts[quarantine],
                 "truncated_prompts": tally.truncated_prompts,
                 "teacher_s": tally.teacher_s,
             },
         )
-        for path in (tar, index, quarantine):
+        for path in counts:
             path.unlink()
 
     def _files(self, unit: str) -> tuple[Path, Path, Path]:

@@ -31,7 +31,7 @@ def test_one_shard_is_redone_to_the_same_bytes(
 
     found = [*damages(made)]
     assert [damage.path for damage in found] == [shard.path]
-    assert mark(made, found) == ["shard-000001"]
+    assert mark(made, found, {}) == ["shard-000001"]
 
     told: list[tuple[int, int]] = []
     inputs = {"teacher": teacher, "prompts": prompts}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,32 @@ def test_stopped_anywhere_and_repeated_gives_the_same_bytes(
     again = run(store, teacher, prompts, batch_size=5, progress=lambda done, *_: told_again.append(done))
     assert again.digest == whole.digest
     assert told_again[0] == 8 * kept and told_again[-1] == 20, "what is committed is not made again"
+
+
+class SlowStore(LocalStore):
+    """A store to which the first shard does not get before something else has happened."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.go = threading.Event()
+
+    def upload(self, local: Path, path: str) -> None:
+        if "shard-000000" in path:
+            assert self.go.wait(60), "the solver waited for the upload"
+        super().upload(local, path)
+
+
+def test_a_shard_goes_up_while_the_next_one_is_solved(
+    pairs: Artifact, teacher: Folder, prompts: Artifact, tmp_path: Path
+) -> None:
+    store = SlowStore(tmp_path / "store")
+
+    def progress(done: int, total: int, unit: str) -> None:
+        if done > PAIRS.shard_size:
+            store.go.set()
+
+    assert run(store, teacher, prompts, progress=progress).digest == pairs.digest
+    assert store.go.is_set()
 
 
 def test_the_parts_and_seeds_have_their_own_noise(
