@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import infra.store.s3 as s3
+from infra.address import require_public
 from infra.errors import UserError
 from infra.store.store import Names, Store, StoreError, checked
 
@@ -56,6 +57,10 @@ class RemoteStore(Store):
         filesystem.retries = 1  # not s3fs's own loop between botocore's and ours: it knows no patience
         try:
             filesystem.connect()  # asks nothing of the store yet
+            require_public(filesystem.s3.meta.endpoint_url, "AWS_ENDPOINT_URL")
+        except UserError:
+            self._connected = None
+            raise
         except ValueError as error:
             self._connected = None
             raise StoreError(
