@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from infra.artifact.artifact import MANIFEST, Artifact, base_of, local_tree
 from infra.artifact.cache import fetch
@@ -106,11 +106,13 @@ class Draft:
         if path in self._seen:
             return self._seen[path]
         try:
-            self._seen[path] = UnitRecord.model_validate_json(self.store.read(path))
-            return self._seen[path]
+            data = self.store.read(path)
         except FileNotFoundError:  # another run of the same fingerprint may be ahead of us
             return None
-        except ValidationError as error:
+        try:
+            self._seen[path] = UnitRecord.from_bytes(data, Path(path).stem)
+            return self._seen[path]
+        except ValueError as error:
             _log.warning("%s/%s is no unit record, the unit is redone: %s", self.store.url, path, error)
             return None
 
