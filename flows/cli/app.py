@@ -271,21 +271,22 @@ def mini(
 ) -> None:
     """Train the miniature teacher and CLIPs from scratch and put them where the embedded ones live."""
     chosen, where = _load(recipe, overrides), open_store(store)
-    from flows.cli.results import embed, last_artifact
+    from flows.cli.results import embed, last_artifact, require_ours
     from flows.run.sources import WEIGHTS
     from flows.server.connection import connected
 
+    stages = {"teacher": "teacher", "clip": "clip", "judge": "clip-judge"}
+    require_ours(stages, out or WEIGHTS)  # before an hour of training
     with connected(meanwhile=_import_engine):
         from flows.pipeline import PIPELINES
 
         PIPELINES["miniature"](chosen, where.url)
-    stages = {"teacher": "teacher", "clip": "clip", "judge": "clip-judge"}
     made = {name: last_artifact(where, chosen.name, stage_id) for name, stage_id in stages.items()}
     print(embed(made, out or WEIGHTS))
 
 
 @app.command()
-def server(port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 4200) -> None:
+def server(port: Annotated[int, typer.Option(min=0, max=65535, help="port on 127.0.0.1")] = 4200) -> None:
     """Open the Prefect server on the records of earlier runs; runs started meanwhile report to it."""
     from flows.server.local import local_server, open_door
 

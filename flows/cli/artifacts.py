@@ -230,7 +230,7 @@ def gc(
     from infra.upkeep.sweep import garbage, sweep
 
     where = open_store(store)
-    found = garbage(where, datetime.now(UTC) - _span(grace))
+    found = garbage(where, _before(grace))
     for one in found:
         _say(f"{one.what}: {one.reason}{f', {size(one.bytes)}' if one.bytes else ''}")
     total = f"{len(found)} thing{'' if len(found) == 1 else 's'}, {size(sum(one.bytes for one in found))}"
@@ -243,11 +243,15 @@ def gc(
         _say(f"would remove {total}; say --delete to do it")
 
 
-def _span(text: str) -> timedelta:
-    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
-    if match is None:
-        raise UserError(f"--grace {text}: expected a number and s, m, h or d, for instance 7d or 12h.")
-    return timedelta(seconds=int(match[1]) * _UNITS_S[match[2]])
+def _before(grace: str) -> datetime:
+    """The moment from which on everything is kept."""
+    match = re.fullmatch(r"([0-9]+)([smhd])", grace.strip())
+    try:
+        if match is not None:
+            return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS_S[match[2]])
+    except (OverflowError, ValueError):  # before the year 1; a number of thousands of digits
+        pass
+    raise UserError(f"--grace {grace}: expected a number and s, m, h or d, for instance 7d or 12h; at most 700000d.")
 
 
 @artifacts.command()

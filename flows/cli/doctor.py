@@ -12,14 +12,15 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from packaging.requirements import Requirement
 
 from flows.algorithms.chain import Chain, Given, Node
 from flows.run import sources
 from flows.run.preflight import preflight
+from infra.address import public, secret_in
 from infra.artifact.cache import cache_folder
 from infra.artifact.fingerprint import sha256_file
 from infra.artifact.manifest import Manifest
@@ -147,7 +148,9 @@ def prefect_answers() -> str:
     version, url = _version("prefect"), get_current_settings().api.url
     if url is None:
         return f"{version}; PREFECT_API_URL is not set: each run starts a server of its own"
-    shown = _without_password(url)
+    shown = public(url)
+    if found := secret_in(url):
+        raise Sick(f"PREFECT_API_URL {shown}: carries {found}. A password goes into PREFECT_API_AUTH_STRING.")
     try:
         with urllib.request.urlopen(f"{url}/admin/version", timeout=_WITHIN_S) as answer:
             found = json.load(answer)
@@ -155,16 +158,11 @@ def prefect_answers() -> str:
         if error.code not in (401, 403):
             raise Sick(f"{shown}: answers with HTTP {error.code}. See the server's log.") from error
         return f"{version}; {shown} answers and asks for its password"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise Sick(f"{shown}: no server answers: {error}. Start it, or unset PREFECT_API_URL.") from error
     if found != version:
         raise Sick(f"{shown}: the server is version {found}, here is {version}. Install the same on both sides.")
     return f"{version}; {shown} answers"
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def embedded_are_whole() -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.algorithms.chain import Chain, Given
 from flows.run.sources import given
 from infra.artifact import Artifact, Source
+from infra.artifact.fingerprint import sha256_file, tree_files
 from infra.artifact.manifest import Manifest
 from infra.errors import UserError
-from infra.store import Store
+from infra.store import Store, reason
+from infra.store.whole_file import whole
 from infra.upkeep.runs import read_ref
 from models.pipelines.folder import MARKER
 from tasks.stages import STAGES
@@ -68,13 +72,14 @@ _CONVERTED = (
 
 
 def export_tree(artifact: Artifact, folder: Path) -> str | None:
-    """Copy the artifact's file tree to `folder`: a model lies there as `from_pretrained` wants it.
+    """Copy the artifact's file tree to `folder`, as its manifest names it: a model as `from_pretrained` wants it.
 
     Returns what its user has to know, which then also stands in NOTE.txt beside it; None where there is nothing. Raises
     UserError when the folder is not empty or cannot be written, and when the artifact holds no tree.
     """
     tree = STAGES[artifact.stage].tree if artifact.stage in STAGES else None
-    if tree is None:
+    names = [file.name.removeprefix(f"{tree}/") for file in artifact.files(f"{tree}/*")] if tree else []
+    if tree is None or not names:
         others = ", ".join(stage.name for stage in STAGES.values() if stage.tree == "model")
         raise UserError(f"artifact {artifact.uri}: holds no folder to export; a {others} does.")
     if folder.exists() and not folder.is_dir():
@@ -83,10 +88,14 @@ def export_tree(artifact: Artifact, folder: Path) -> str | None:
     try:
         if folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder}: is not empty. Name a new folder, so that nothing of yours is replaced.")
-        shutil.copytree(source, folder, dirs_exist_ok=True)
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, folder / name)
         return _noted(folder)
     except OSError as error:
-        raise UserError(f"{folder}: cannot write here: {_said(error)}. Name a folder that you may write to.") from error
+        raise UserError(
+            f"{folder}: cannot write here: {reason(error)}. Name a folder that you may write to."
+        ) from error
 
 
 def _noted(folder: Path) -> str | None:
@@ -94,12 +103,6 @@ def _noted(folder: Path) -> str | None:
         return None
     (folder / "NOTE.txt").write_text(_CONVERTED, encoding="utf-8")
     return f"{folder}: {_CONVERTED.strip()}"
-
-
-def _said(error: OSError) -> str:
-    """What an error says; copying a tree collects its errors as (from, to, text)."""
-    collected = error.args[0] if isinstance(error, shutil.Error) else None
-    return str(collected[0][2]) if isinstance(collected, list) else error.strerror or str(error)
 
 
 def model_source(store: Store, model: str, chain: Chain) -> Source:
@@ -136,12 +139,61 @@ def save_picture(picture: Image, out: Path) -> None:
 
 
 def embed(artifacts: Mapping[str, Artifact], weights: Path) -> Path:
-    """Replace the folders named in `weights`, each with its manifest beside it. Returns `weights`."""
-    for name, artifact in artifacts.items():
-        shutil.rmtree(weights / name, ignore_errors=True)
-        export_tree(artifact, weights / name)
-        (weights / f"{name}.manifest.json").write_bytes(_anonymous(artifact.manifest).to_bytes())
+    """Put each artifact's tree and manifest into `weights` by name, in the place of what this left there before.
+
+    What was there stays until all the new ones are whole. Returns `weights`. Raises UserError as `require_ours` does
+    and when nothing can be written there.
+    """
+    require_ours(artifacts, weights)
+    try:
+        weights.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".embed-", dir=weights) as aside:
+            for name, artifact in artifacts.items():
+                export_tree(artifact, Path(aside, name))
+            for name, artifact in artifacts.items():
+                _replace(weights / name, Path(aside, name), _anonymous(artifact.manifest))
+    except OSError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"--out {weights}: cannot write here: {reason(error)}. Name a folder you may write to."
+        ) from error
     return weights
+
+
+def require_ours(names: Iterable[str], weights: Path) -> None:
+    """Raise UserError for a folder of that name in `weights` that is not what `embed` left there: it is somebody's."""
+    for name in names:
+        folder, record = weights / name, _record_beside(weights / name)
+        if os.path.lexists(folder) and not _is_recorded(folder, record):
+            raise UserError(
+                f"{folder}: would be replaced, and is not what was put there before (as {record.name} beside it would"
+                " say). Move it away, or name another folder with --out."
+            )
+
+
+def _is_recorded(folder: Path, record: Path) -> bool:
+    """Whether every file of the folder is named by the manifest beside it, so that nothing else is lost with it."""
+    if folder.is_symlink() or not folder.is_dir() or not record.is_file():
+        return False
+    known = {file.name.partition("/")[2]: file.sha256 for file in _manifest(record).files}
+    return all(known.get(name) == sha256_file(path) for name, path in tree_files(folder).items())
+
+
+def _replace(folder: Path, made: Path, manifest: Manifest) -> None:
+    """Give `made` its name and put its manifest beside it; killed on the way, the old folder lies where it was made."""
+    if folder.exists():
+        folder.rename(made.with_name(f"{made.name}.before"))
+    whole(_record_beside(folder), lambda part: part.write_bytes(manifest.to_bytes()))
+    made.rename(folder)
+
+
+def _record_beside(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.manifest.json")
+
+
+def _manifest(path: Path) -> Manifest:
+    return Manifest.from_bytes(path.read_bytes(), str(path))
 
 
 def _anonymous(manifest: Manifest) -> Manifest:

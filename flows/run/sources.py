@@ -7,6 +7,7 @@ from pathlib import Path
 
 import models
 from flows.run.hub import SCHEME, snapshot
+from infra.address import require_public
 from infra.artifact import MANIFEST, Artifact, Folder, Source
 from infra.store import Store, open_store
 
@@ -42,6 +43,7 @@ def _artifact(path: str) -> Artifact | None:
     away = "://" in path and not path.startswith(SCHEME)
     if not away and not (Path(path).expanduser() / MANIFEST).is_file():
         return None
+    require_public(path, "artifact")
     where = path if away else str(Path(path).expanduser().absolute())
     root, *name = where.rstrip("/").rsplit("/", 2)
     return Artifact.find(open_store(root), "/".join(name))

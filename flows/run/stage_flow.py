@@ -20,6 +20,7 @@ from flows.run.watch import Watch
 from flows.server.mirror import mirrored
 from flows.server.records import expect_task_run
 from infra.artifact import Artifact, Source, base_of
+from infra.errors import UserError
 from infra.recipe import Section
 from infra.stopping import attended
 from infra.store import Store, open_store
@@ -75,7 +76,7 @@ def run(stage_id: str, config: Section, inputs: dict[str, str], store_url: str, 
     if watch.current() is not None:
         return _told(*_done(stage_id, config, inputs, store_url, performance))
     stage, store = stage_of(stage_id), open_store(store_url)
-    taken = _sources(stage, inputs, store)
+    taken = _Sources(stage, inputs, store)
     base = base_of(stage.name, stage_fingerprint(stage, config, taken))
     with recording(store, ALONE) as record, record.stage(stage_id, base, config, taken) as made:
         uri, cached = _done(stage_id, config, inputs, store_url, performance)
@@ -92,7 +93,7 @@ def _done(
 ) -> tuple[str, bool]:
     """The URI of the stage's artifact, and whether it had been made before."""
     stage, store = stage_of(stage_id), open_store(store_url)
-    cached = find_cached(stage, config, _sources(stage, inputs, store), store)
+    cached = find_cached(stage, config, _Sources(stage, inputs, store), store)
     if cached is None:
         return work.with_options(name=stage.name)(stage_id, config, inputs, store_url, performance), False
     with mirrored(stage_id) as mirror:
@@ -107,7 +108,7 @@ def work(stage_id: str, config: Section, inputs: dict[str, str], store_url: str,
     """Do the stage; the URI of its artifact."""
     expect_task_run()
     stage, store = stage_of(stage_id), open_store(store_url)
-    sources = _sources(stage, inputs, store)
+    sources = _Sources(stage, inputs, store)
     watcher = watch.current()
     assert watcher is not None, "a run is written down"
     with mirrored(stage_id) as mirror, _everywhere(stage_id, mirror.progress, watcher) as progress:
@@ -120,8 +121,19 @@ def work(stage_id: str, config: Section, inputs: dict[str, str], store_url: str,
     return artifact.uri
 
 
-def _sources(stage: Stage, inputs: dict[str, str], store: Store) -> dict[str, Source]:
-    return {role: open_input(store, stage.inputs.get(role, "model"), uri) for role, uri in inputs.items()}
+class _Sources(dict[str, Source]):
+    """The inputs by role; one that the stage cannot do without is asked for by name."""
+
+    def __init__(self, stage: Stage, inputs: dict[str, str], store: Store) -> None:
+        kinds = {role: stage.inputs.get(role, "model") for role in inputs}
+        super().__init__({role: open_input(store, kinds[role], uri) for role, uri in inputs.items()})
+        self._stage = stage
+
+    def __missing__(self, role: str) -> Source:
+        raise UserError(
+            f"stage {self._stage.name}: inputs: {role} is missing, found {', '.join(self) or 'none'}. Name it: an"
+            " artifact (stage/fingerprint), the absolute path of a folder, or mini."
+        )
 
 
 @contextmanager

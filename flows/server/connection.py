@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
+import httpx
+from prefect.client.orchestration import get_client
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
     get_current_settings,
     temporary_settings,
 )
 
 from flows.server.local import Endpoint, local_server, standing_server
 from flows.server.records import flush
+from infra.address import public, secret_in
 from infra.errors import UserError
+
+_PASSWORD = "PREFECT_API_AUTH_STRING (USER:PASSWORD; of Prefect Cloud PREFECT_API_KEY)"
+_WITHIN_S = 10.0
 
 
 @contextmanager
@@ -48,13 +53,28 @@ def _flushed(url: str) -> Iterator[str]:
 
 
 def _require(url: str) -> None:
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=10).close()
-    except OSError as error:
+    """Ask the server for something that only who may speak to it is told."""
+    if found := secret_in(url):
         raise UserError(
-            f"PREFECT_API_URL {url}: no server answers there: {error}. Start it, or unset PREFECT_API_URL"
+            f"PREFECT_API_URL {public(url)}: the URL carries {found}, which would end up in logs; expected"
+            f" http://HOST:PORT/api. What a server asks for goes into {_PASSWORD}."
+        )
+    try:
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(httpx_settings={"timeout": _WITHIN_S}, sync_client=True) as client,
+        ):
+            client.read_flows(limit=1)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
+        if status in (401, 403):
+            raise UserError(
+                f"PREFECT_API_URL {url}: the server refuses us (HTTP {status}): it asks for a password, or for another."
+                f" Put what it was started with into {_PASSWORD}."
+            ) from error
+        why = f"HTTP {status}" if status else str(error) or type(error).__name__
+        raise UserError(
+            f"PREFECT_API_URL {url}: no server answers there: {why}. Start it, or unset PREFECT_API_URL"
             " (and the active Prefect profile's) to have a local one started."
         ) from error
 

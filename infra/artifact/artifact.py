@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from infra.address import require_public
 from infra.artifact.cache import fetch
 from infra.artifact.fingerprint import SHORT
-from infra.artifact.manifest import FileRecord, Manifest, UnitRecord
+from infra.artifact.manifest import NAME, FileRecord, Manifest, UnitRecord
 from infra.errors import UserError
 from infra.store import Store, open_store
 
@@ -37,7 +38,7 @@ class Artifact:
     def open(cls, store: Store, stage: str, fingerprint: str) -> Artifact:
         """Read the manifest of `stage` at `fingerprint` (at least 16 hex digits).
 
-        Raises ArtifactMissing if there is none, UserError if it is damaged, StoreError if the store fails.
+        Raises ArtifactMissing if there is none, UserError if it is damaged or another's, StoreError if the store fails.
         """
         base = base_of(stage, fingerprint)
         path = f"{base}/{MANIFEST}"
@@ -47,7 +48,9 @@ class Artifact:
             raise ArtifactMissing(
                 f"{store.url}/{base}: no {MANIFEST}: this artifact was not finished. Run the stage {stage}."
             ) from error
-        return cls(store, base, Manifest.from_bytes(data, f"{store.url}/{path}"))
+        manifest = Manifest.from_bytes(data, f"{store.url}/{path}")
+        _require_own(manifest, stage, fingerprint, f"{store.url}/{path}")
+        return cls(store, base, manifest)
 
     @classmethod
     def find(cls, store: Store, ref: str) -> Artifact:
@@ -55,12 +58,14 @@ class Artifact:
 
         Raises UserError when none or several answer to it.
         """
+        require_public(ref, "artifact")
         head, _, prefix = ref.rstrip("/").rpartition("/")
         root, _, stage = head.rpartition("/")
         where = open_store(root) if root else store
-        found = [name for name in where.folders(stage) if name.startswith(prefix)] if stage and prefix else []
+        there = where.folders(stage) if NAME.fullmatch(stage) else []
+        found = [name for name in there if name.startswith(prefix)] if prefix else []
         if not found:
-            known = ", ".join(f"{stage}/{name}" for name in where.folders(stage)[:5]) if stage else ""
+            known = ", ".join(f"{stage}/{name}" for name in there[:5])
             raise ArtifactMissing(
                 f"artifact {ref}: nothing of that name in {where.url}; expected stage/fingerprint"
                 f" (its first digits will do){', for instance ' + known if known else ''}."
@@ -77,7 +82,7 @@ class Artifact:
         """A local file with the recorded content: in place for a local store, else from the cache.
 
         `file` is a record, a logical name or a path in the artifact. The sha256 is checked once per process;
-        raises UserError when it differs or the file is gone, KeyError when the manifest has no such file.
+        raises UserError when it differs, when the file is gone and when the manifest has no such file.
         """
         record = file if isinstance(file, FileRecord) else self.record(file)
         return fetch(self.store, self.base, record)
@@ -112,13 +117,30 @@ class Artifact:
         for file in self.manifest.files:
             if name in (file.name, file.path):
                 return file
-        raise KeyError(f"{self.uri} holds no file {name!r}")
+        raise _holds_none("file", name, self.uri, self.manifest.files)
 
 
-def local_tree(files: Iterable[FileRecord], name: str, where: str, fetch: Callable[[FileRecord], Path]) -> Path:
+def _require_own(manifest: Manifest, stage: str, fingerprint: str, where: str) -> None:
+    """Refuse the manifest of something else: of another stage, or under a fingerprint that is not its own."""
+    asked = {"stage": (manifest.stage, manifest.stage == stage, stage)}
+    asked["fingerprint"] = (manifest.fingerprint, manifest.fingerprint.startswith(fingerprint), fingerprint)
+    for field, (found, fits, expected) in asked.items():
+        if not fits:
+            raise UserError(
+                f"{where}: {field}: found {found}, expected {expected}: this is the manifest of something else. Put it"
+                " back where it was made, or delete it and run the stage again."
+            )
+
+
+def _holds_none(what: str, name: str, where: str, files: Sequence[FileRecord]) -> UserError:
+    held = ", ".join(sorted({file.name.partition("/")[0] for file in files})[:5]) or "nothing"
+    return UserError(f"{where}: holds no {what} {name or 'at all'}; it has {held}. Name the artifact of another stage.")
+
+
+def local_tree(files: Sequence[FileRecord], name: str, where: str, fetch: Callable[[FileRecord], Path]) -> Path:
     records = [file for file in files if not name or file.name.startswith(f"{name}/")]
     if not records:
-        raise KeyError(f"{where} holds no folder {name!r}")
+        raise _holds_none("folder", name, where, files)
     paths = [fetch(record) for record in records]
     if not all(path.is_file() for path in paths):
         size = sum(record.bytes for record in records)

@@ -20,6 +20,7 @@ from infra.artifact.fingerprint import SHORT, sha256_bytes, sha256_file
 from infra.artifact.manifest import FileRecord
 from infra.errors import UserError
 from infra.store import Store, reason
+from infra.store.store import checked
 from infra.store.whole_file import TEMPORARY, whole
 
 _FOLDER, _LIMIT = "INSTAFLOW_CACHE", "INSTAFLOW_CACHE_BYTES"
@@ -59,7 +60,7 @@ def fetch(store: Store, base: str, record: FileRecord) -> Path:
     The sha256 is checked once per process. A copy that is damaged is brought again, once. Raises UserError when the
     store's own file is damaged or missing and when the cache cannot be written, StoreError when the store fails.
     """
-    path = f"{base}/{record.path}"
+    path = f"{base}/{checked(record.path)}"
     local = store.local_path(path)
     if local is None:
         return _cached(store, path, record)

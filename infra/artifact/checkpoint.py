@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue, ValidationError
 from infra.artifact import Draft
 from infra.artifact.fingerprint import canonical_json, sha256_file
 from infra.artifact.killpoint import reached
-from infra.artifact.manifest import Record
+from infra.artifact.manifest import NAME, Record, Sha256
 from infra.artifact.tensor_file import TensorFile, kinds, write
 from infra.errors import UserError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KEEP = 2
+_FILE = rf"^checkpoints/{NAME.pattern}/step-[0-9]{{8,}}-[0-9a-f]{{12}}\.safetensors$"
 _log = logging.getLogger(__name__)
 
 
@@ -38,8 +39,8 @@ class Checkpoint:
 
 class _Record(Record):
     step: int = Field(description="training steps done")
-    file: str = Field(description="relative to the folder of its generation")
-    sha256: str = Field(description="of the file")
+    file: str = Field(pattern=_FILE, description="relative to the folder of its generation")
+    sha256: Sha256 = Field(description="of the file")
     bytes: int = Field(description="size of the file")
     layout: dict[str, JsonValue] = Field(description="what the checkpoint fits")
 

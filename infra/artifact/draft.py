@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from infra.artifact.artifact import MANIFEST, Artifact, base_of, local_tree
 from infra.artifact.behind import Behind
@@ -139,8 +139,8 @@ class Draft:
         """Read these records, but for those that are gone and, with a warning, those that are none."""
         for path, data in self.store.read_many(paths).items():
             try:
-                self._seen[path] = UnitRecord.model_validate_json(data)
-            except ValidationError as error:
+                self._seen[path] = UnitRecord.from_bytes(data, Path(path).stem)
+            except ValueError as error:
                 _log.warning("%s/%s is no unit record, the unit is redone: %s", self.store.url, path, error)
 
     def fetch(self, file: FileRecord) -> Path:

@@ -9,6 +9,7 @@ from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
 
+from infra.address import require_public_pattern
 from infra.artifact.fingerprint import canonical_json, sha256_bytes
 from infra.errors import UserError
 from infra.store import Store, open_store
@@ -34,6 +35,7 @@ class Files:
         `path` is local or of S3. What is hidden (`.name`, `_name`) is left out. Raises UserError when there is
         no file, StoreError.
         """
+        require_public_pattern(path, "files")
         folder, pattern = _split(path)
         found = _matching(folder, pattern) if pattern else _one(folder) or _all(folder)
         if not found.sizes:

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias
+from collections import Counter
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from infra.artifact.fingerprint import canonical_json, sha256_bytes
+from infra.artifact.fingerprint import SHORT, canonical_json, sha256_bytes
 from infra.errors import UserError
 
 Metric: TypeAlias = float | int | str
 MARK = r"[0-9]{8}T[0-9]{12}-[0-9a-f]{6}"
 """The pattern of the id of a redo mark: its moment (UTC, microseconds) and six random digits."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What a file or folder of a store may be called after: a stage, a unit, a recipe, a run."""
+
+Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+BASE = re.compile(rf"{NAME.pattern}/[0-9a-f]{{{SHORT}}}")
+"""The folder of an artifact: stage/fingerprint."""
+
+Base = Annotated[str, Field(pattern=rf"^{BASE.pattern}$")]
+
+BlobPath = Annotated[str, Field(pattern=r"^data/[^./\\\p{Cc}][^/\\\p{Cc}]*(/\.*[^./\\\p{Cc}][^/\\\p{Cc}]*)*$")]
+"""A file below an artifact's `data`, whichever way it is joined: no part of the path is `.` or `..`."""
+
 _HASHED = re.compile(r"(.+)-[0-9a-f]{12}(\.[^.]*)?")
 
 
@@ -29,8 +46,8 @@ class Record(BaseModel):
 class FileRecord(Record):
     """One file of an artifact."""
 
-    path: str = Field(description="relative to the artifact's folder, POSIX")
-    sha256: str = Field(description="of the content, 64 hex digits")
+    path: BlobPath = Field(description="relative to the artifact's folder, POSIX, below `data`")
+    sha256: Sha256 = Field(description="of the content, 64 hex digits")
     bytes: int = Field(ge=0, description="size of the file")
     rows: int | None = Field(default=None, description="samples or table rows in it, null where that means nothing")
     volatile: bool = Field(default=False, description="holds timings: recorded, not part of the artifact's digest")
@@ -43,21 +60,38 @@ class FileRecord(Record):
         return "/".join([match[1] + (match[2] or "") if match else head, *tail])
 
 
+def _each_once(files: list[FileRecord]) -> list[FileRecord]:
+    if twice := [name for name, count in Counter(file.name for file in files).items() if count > 1]:
+        raise ValueError(f"two files are named {twice[0]}")
+    return files
+
+
+Blobs = Annotated[list[FileRecord], AfterValidator(_each_once)]
+
+
 class UnitRecord(Record):
     """One committed unit of work, written after its blobs."""
 
-    unit: str = Field(description="its id within the stage, for instance shard-000000")
-    files: list[FileRecord] = Field(description="the blobs it consists of")
+    unit: Name = Field(description="its id within the stage, for instance shard-000000")
+    files: Blobs = Field(description="the blobs it consists of")
     rows: int = Field(default=0, description="samples it contributes to the artifact")
     seconds: float = Field(default=0.0, description="time the unit took, s")
     metrics: dict[str, Metric] = Field(default_factory=dict, description="numbers about it")
+
+    @classmethod
+    def from_bytes(cls, data: bytes, unit: str) -> UnitRecord:
+        """Parse the record of `unit`; raises ValueError for what is none, or is another's."""
+        found = cls.model_validate_json(data)
+        if found.unit != unit:
+            raise ValueError(f"found the record of unit {found.unit}, expected {unit}'s")
+        return found
 
 
 class Part(Record):
     """What one unit is of a finished artifact: its record, with its files by path."""
 
-    unit: str = Field(description="its id within the stage")
-    files: list[str] = Field(description="paths of its files")
+    unit: Name = Field(description="its id within the stage")
+    files: list[BlobPath] = Field(description="paths of its files")
     rows: int = Field(description="samples it contributes")
     seconds: float = Field(description="time the unit took, s")
     metrics: dict[str, Metric] = Field(description="numbers about it")
@@ -66,25 +100,27 @@ class Part(Record):
 class InputRecord(Record):
     """One input of a stage, pinned by digest."""
 
-    role: str = Field(description="the name the stage gives it: teacher, pairs, ...")
+    role: Name = Field(description="the name the stage gives it: teacher, pairs, ...")
     uri: str = Field(description="where it was read from; not part of any identity")
-    digest: str = Field(description="manifest digest of an artifact, tree digest of a folder")
+    digest: Sha256 = Field(description="manifest digest of an artifact, tree digest of a folder")
 
 
 class Manifest(Record):
     """The record that makes an artifact exist: readers trust nothing else."""
 
     schema_version: Literal[1] = Field(default=1, description="of this schema")
-    stage: str = Field(description="name of the stage that made it")
+    stage: Name = Field(description="name of the stage that made it")
     version: int = Field(description="version of that stage, bumped by hand when its output changes")
-    fingerprint: str = Field(description="identity of the output, 64 hex digits")
+    fingerprint: Sha256 = Field(description="identity of the output, 64 hex digits")
     config: dict[str, JsonValue] = Field(description="the stage's recipe section with defaults filled in")
     inputs: list[InputRecord] = Field(description="what it was made from")
-    files: list[FileRecord] = Field(description="every file of the artifact, sorted by path")
+    files: Blobs = Field(description="every file of the artifact, sorted by path")
     units: list[Part] = Field(
         default_factory=list, description="what it was put together from; empty in manifests of older versions"
     )
-    redone: list[str] = Field(default_factory=list, description="ids of the redo marks it answers, oldest first")
+    redone: list[Annotated[str, Field(pattern=rf"^{MARK}$")]] = Field(
+        default_factory=list, description="ids of the redo marks it answers, oldest first"
+    )
     rows: int = Field(description="samples in it: the sum over its units")
     metrics: dict[str, JsonValue] = Field(description="what the stage measured")
     seeds: dict[str, int] = Field(description="seeds used, by purpose")
@@ -120,7 +156,8 @@ class Manifest(Record):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "the whole file"
+            found = f", found {first['input']!r}" if first["type"] == "string_pattern_mismatch" else ""
             raise UserError(
-                f"{where}: {field}: {first['msg']}. This is no manifest of schema version 1; if the file"
+                f"{where}: {field}: {first['msg']}{found}. This is no manifest of schema version 1; if the file"
                 " was damaged, delete it and run the stage again: what is committed is kept."
             ) from error

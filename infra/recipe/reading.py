@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from infra.address import public
 from infra.errors import UserError
 from infra.recipe.messages import Where, explained
 from infra.recipe.section import Section
-from infra.recipe.yaml_file import parse_yaml
+from infra.recipe.yaml_file import parse_yaml, shown
 
 _R = TypeVar("_R", bound=Section)
 
@@ -35,17 +36,21 @@ def apply_overrides(recipe: _R, overrides: Sequence[str]) -> _R:
     for override in overrides:
         parts, (_, equals, text) = _key(override), override.partition("=")
         if not equals or not all(parts):
-            raise UserError(f"--set {override}: expected key=value, for instance pairs.steps=10")
-        values[override] = parse_yaml(text, f"--set {override}")
+            raise UserError(f"{_told(override)}: expected key=value, for instance pairs.steps=10")
+        values[override] = parse_yaml(text, _told(override))
         _put(data, parts, copy.deepcopy(values[override]), override)
-        origin[parts] = f"--set {override}"
+        origin[parts] = _told(override)
     _require_all_stand(data, values)
 
     def where(location: tuple[str, ...]) -> str:
         near = [text for parts, text in origin.items() if location[: len(parts)] == parts[: len(location)]]
-        return near[-1] if near else f"--set {' '.join(overrides)}"
+        return near[-1] if near else _told(" ".join(overrides))
 
     return validated(type(recipe), data, where)
+
+
+def _told(override: str) -> str:
+    return f"--set {public(override)}"
 
 
 def _require_all_stand(data: Any, values: Mapping[str, Any]) -> None:
@@ -54,7 +59,7 @@ def _require_all_stand(data: Any, values: Mapping[str, Any]) -> None:
         key = _key(override)
         if not _stands(_at(data, key), value):
             near = [one for one in values if one != override and _touch(_key(one), key)]
-            raise UserError(f"--set {override}: contradicted by --set {near[-1]}. Give one of them.")
+            raise UserError(f"{_told(override)}: contradicted by {_told(near[-1])}. Give one of them.")
 
 
 def _key(override: str) -> tuple[str, ...]:
@@ -82,9 +87,9 @@ def _put(data: Any, parts: Sequence[str], value: Any, override: str) -> None:
     for depth, part in enumerate(parts):
         here = ".".join(parts[:depth]) or "the recipe"
         if isinstance(data, (list, tuple)):
-            raise UserError(f"--set {override}: {here} is a list: set it whole, for instance {here}=[...]")
+            raise UserError(f"{_told(override)}: {here} is a list: set it whole, for instance {here}=[...]")
         if not isinstance(data, dict):
-            raise UserError(f"--set {override}: {here} is {data!r} and has no fields; expected a section")
+            raise UserError(f"{_told(override)}: {here} is {shown(data)} and has no fields; expected a section")
         if depth == len(parts) - 1:
             data[part] = value
         elif data.get(part) is None:  # an optional section that is off: setting a field turns it on

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
+
+from infra.address import require_public_pattern
 
 ASIDE: dict[str, JsonValue] = {"identity": False}
 """json_schema_extra of a field that does not affect the output."""
@@ -34,7 +36,16 @@ def as_before(value: JsonValue) -> dict[str, JsonValue]:
 class Section(BaseModel):
     """Base of every part of a recipe: frozen, strict types, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @field_validator("*")
+    @classmethod
+    def _is_public(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse a secret in the address of a file: recipes are recorded with what is made of them."""
+        marks = cls.model_fields[info.field_name or ""].json_schema_extra
+        if isinstance(value, str) and marks in (ASIDE, FILES):
+            require_public_pattern(value, "path")
+        return value
 
     def located(self) -> Self:
         """The section with the files named that stand for a path that is null; itself where there are none."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from infra.address import public
 from infra.errors import UserError
 
 
@@ -83,5 +84,5 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def shown(value: object) -> str:
-    text = repr(value)
+    text = public(repr(value))
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import infra.store.parts as parts
 import infra.store.s3 as s3
+from infra.address import require_public
 from infra.errors import UserError
 from infra.store.store import Names, Store, StoreError, checked
 
@@ -68,6 +69,10 @@ class RemoteStore(Store):
         filesystem.retries = 1  # not s3fs's own loop between botocore's and ours: it knows no patience
         try:
             filesystem.connect()  # asks nothing of the store yet
+            require_public(filesystem.s3.meta.endpoint_url, "AWS_ENDPOINT_URL")
+        except UserError:
+            self._connected = None
+            raise
         except ValueError as error:
             raise StoreError(
                 f"store {self.url}: {error}. Check AWS_ENDPOINT_URL (http://HOST:PORT or https://HOST),"

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeAlias
 
 from infra.errors import UserError
@@ -128,9 +128,9 @@ class Store(ABC):
 
 
 def checked(path: str) -> str:
-    """The path itself; a programmer's error if it could leave the store."""
-    parts = PurePosixPath(path).parts
-    assert not path.startswith("/") and ".." not in parts, f"a store path is relative: {path!r}"
+    """The path itself. Raises UserError for one that could leave the store: paths are also read from its records."""
+    if path.startswith("/") or ".." in path.split("/"):
+        raise UserError(f"{path}: leads out of the store; expected a path relative to it, without `..`")
     return path
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import Field, ValidationError
 
 from infra.artifact import Artifact, ArtifactMissing
-from infra.artifact.manifest import InputRecord, Record
+from infra.artifact.manifest import BASE, Base, InputRecord, Record
 from infra.environment import utc_now
 from infra.errors import UserError
 from infra.store import Store, StoreError
@@ -18,7 +18,6 @@ from infra.upkeep.runs import Begun, Ref
 
 _R = TypeVar("_R", bound=Record)
 _FOLDER = re.compile(r"[0-9a-f]{16}")
-_BASE = re.compile(r"([^/]+)/([0-9a-f]{16})/?$")
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Entry:
 class Pin(Record):
     """The record `pins/<stage>/<fingerprint>.json`: somebody wants this kept."""
 
-    artifact: str = Field(description="stage/fingerprint")
+    artifact: Base = Field(description="stage/fingerprint")
     note: str = Field(default="", description="why")
     since: str = Field(description="ISO 8601, UTC")
 
@@ -104,8 +103,8 @@ def _input(store: Store, record: InputRecord) -> Artifact | None:
 
 def base_in(uri: str) -> str | None:
     """The stage/fingerprint that an input's URI ends with; None for a plain folder."""
-    match = _BASE.search(uri)
-    return f"{match[1]}/{match[2]}" if match else None
+    base = "/".join(uri.rstrip("/").split("/")[-2:])
+    return base if BASE.fullmatch(base) else None
 
 
 def pin(store: Store, artifact: Artifact, note: str = "") -> None:

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
 
-from infra.artifact.manifest import Record
+from infra.artifact.manifest import NAME, Base, Name, Record, Sha256
 from infra.store import Store
 
 BEAT_S = 30.0
@@ -26,24 +26,24 @@ _log = logging.getLogger(__name__)
 class Ref(Record):
     """What the last run of a recipe made of one stage."""
 
-    artifact: str = Field(description="stage/fingerprint")
-    digest: str = Field(description="manifest digest")
+    artifact: Base = Field(description="stage/fingerprint")
+    digest: Sha256 = Field(description="manifest digest")
     config: dict[str, JsonValue] = Field(description="the stage's recipe section with defaults filled in")
-    inputs: dict[str, str] = Field(description="digest of each input by role")
+    inputs: dict[Name, Sha256] = Field(description="digest of each input by role")
 
 
 class Begun(Record):
     """What the last run of a recipe set out to make of one stage: its units are wanted, finished or not."""
 
-    artifact: str = Field(description="stage/fingerprint")
-    inputs: list[str] = Field(default_factory=list, description="those of its inputs that are artifacts of this store")
+    artifact: Base = Field(description="stage/fingerprint")
+    inputs: list[Base] = Field(default_factory=list, description="those of its inputs that are artifacts of this store")
 
 
 class StageRun(Record):
     """One stage within a run. What was measured is null in a cached stage and in records of older versions."""
 
-    stage: str = Field(description="id of the stage in the chain")
-    artifact: str = Field(description="stage/fingerprint")
+    stage: Name = Field(description="id of the stage in the chain")
+    artifact: Base = Field(description="stage/fingerprint")
     state: Literal["running", "cached", "done", "failed", "cancelled"] = Field(description="how it stands or ended")
     inputs: list[str] = Field(default_factory=list, description="those of its inputs that are artifacts of this store")
     seconds: float = Field(default=0.0, description="wall time, s")
@@ -66,8 +66,10 @@ class StageRun(Record):
 class RunRecord(Record):
     """One run of a recipe; rewritten as the run goes on."""
 
-    run_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the record")
-    recipe: str = Field(description="name of the recipe; `_alone` for a stage that was run by itself")
+    run_id: Name = Field(description="name of the record")
+    recipe: str = Field(
+        pattern=rf"^_?{NAME.pattern}$", description="name of the recipe; `_alone` for a stage that was run by itself"
+    )
     state: Literal["running", "done", "failed", "cancelled"] = Field(description="how it stands")
     started_at: str = Field(description="ISO 8601, UTC")
     finished_at: str | None = Field(default=None, description="ISO 8601, UTC; null while it runs")

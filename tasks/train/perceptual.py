@@ -18,14 +18,17 @@ def pictures_of(
 ) -> LatentDistance:
     """The distance of the pictures that the model's decoder makes of latents, as a section of the recipe has it.
 
-    Raises UserError for weights of a perceptual network that are missing or another's.
+    Raises UserError for weights that are missing or of another network, and for a CLIP that was not given.
     """
     return picture_distance(model.pixels, _network(perceptual, clip, section).to(model.device), latent_weight)
 
 
 def _network(perceptual: Perceptual, clip: Source | None, section: str) -> torch.nn.Module:
     if perceptual.kind == "mini":
-        assert clip is not None, "an algorithm passes the small CLIP where a section needs it"
+        if clip is None:
+            raise UserError(
+                f"{section}: no input clip, the small CLIP that perceptual.kind mini asks for; give its folder"
+            )
         return FeatureDistance(ClipLayers(load_clip(str(clip.folder("clip")), None)))
     field = f"{section}.perceptual.trunk_weights"
     if perceptual.trunk_weights is None:

@@ -32,7 +32,8 @@ def test_an_empty_store_says_what_to_run_first(tmp_path: Path) -> None:
 def test_the_last_run_that_made_everything_counts(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     for number, states in enumerate([("done", "done"), ("done", "done"), ("cached", "done")]):
-        stages = [StageRun.model_validate({"stage": "pairs-1", "artifact": "a", "state": state}) for state in states]
+        at = {"stage": "pairs-1", "artifact": "pairs/0123456789abcdef"}
+        stages = [StageRun.model_validate({**at, "state": state}) for state in states]
         record = RunRecord(
             run_id=f"r{number}",
             recipe="mini",

@@ -187,6 +187,9 @@ def test_a_prefect_server(tmp_path: Path, answer: dict[str, object]) -> None:
         assert "asks for its password" in _found(tmp_path)["prefect"].text
         answer.update(status=200, body=f'"{doctor._version("prefect")}"'.encode())
         assert _found(tmp_path)["prefect"].is_well
-    with temporary_settings({PREFECT_API_URL: "http://user:hunter2@127.0.0.1:9/api"}):
-        text = _text(_found(tmp_path), "prefect")
-        assert "no server answers" in text and "hunter2" not in text
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        assert "http://127.0.0.1:9/api: no server answers" in _text(_found(tmp_path), "prefect")
+    for rest in ("user:hunter2@127.0.0.1:9/api", "127.0.0.1:hunter2/api", "127.0.0.1:9/api?token=hunter2"):
+        with temporary_settings({PREFECT_API_URL: f"http://{rest}"}):
+            text = _text(_found(tmp_path), "prefect")
+            assert "PREFECT_API_URL http://127.0.0.1:" in text and "carries a" in text and "hunter2" not in text

@@ -10,7 +10,7 @@ from PIL import Image
 from flows.algorithms.chain import Chain
 from flows.cli.results import copy_report, embed, export_tree, last_artifact, model_source, report_file, save_picture
 from flows.recipes import chain_of, parse_recipe
-from infra.artifact import Folder
+from infra.artifact import Artifact, Folder
 from infra.artifact.manifest import Manifest
 from infra.errors import UserError
 from infra.store import Store, open_store
@@ -76,6 +76,14 @@ def test_a_model_is_copied_as_from_pretrained_wants_it(kitchen: Kitchen, tmp_pat
     assert (folder / "model_index.json").read_bytes() == (student.folder("model") / "model_index.json").read_bytes()
     with pytest.raises(UserError, match=r"student: is not empty\. Name a new folder"):
         export_tree(student, folder)
+
+
+def test_an_export_holds_what_the_manifest_names(kitchen: Kitchen, tmp_path: Path) -> None:
+    kitchen.run()
+    student = kitchen.artifact("distill")
+    (student.folder("model") / "pickle.bin").write_text("somebody's")
+    export_tree(student, tmp_path / "student")
+    assert [path.name for path in (tmp_path / "student").iterdir()] == ["model_index.json"]
 
 
 def test_an_export_replaces_no_file_and_says_where_it_may_not_write(kitchen: Kitchen, tmp_path: Path) -> None:
@@ -174,15 +182,23 @@ def test_a_picture_is_written_or_the_option_named(tmp_path: Path) -> None:
             save_picture(picture, tmp_path / name)
 
 
+def _trained(kitchen: Kitchen, steps: int = 5) -> dict[str, Artifact]:
+    data = {"name": "test", "train_teacher": {"steps": steps, "warmup_steps": 1}, "train_clip": {}}
+    kitchen.run(parse_recipe(data, "test"), only=("world", "teacher", "clip"))
+    return {name: last_artifact(kitchen.store, "test", name) for name in ("teacher", "clip")}
+
+
+def _content(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_what_is_embedded_is_replaced_and_tells_nobody_where_it_was_made(kitchen: Kitchen, tmp_path: Path) -> None:
-    recipe = parse_recipe({"name": "test", "train_teacher": {}, "train_clip": {}}, "test")
-    kitchen.run(recipe, only=("world", "teacher", "clip"))
-    made = {name: last_artifact(kitchen.store, "test", name) for name in ("teacher", "clip")}
     folder = tmp_path / "embedded"
-    (folder / "teacher").mkdir(parents=True)
-    (folder / "teacher" / "old.bin").write_text("of the last one")
+    embed(_trained(kitchen), folder)
+    before, made = _content(folder), _trained(kitchen, 6)
     assert embed(made, folder) == folder
-    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+    assert _content(folder)["teacher/model_index.json"] != before["teacher/model_index.json"]
+    assert {*_content(folder)} == {
         "teacher/model_index.json", "clip/model_index.json", "teacher.manifest.json", "clip.manifest.json",
     }  # fmt: skip
     manifest = _manifest(folder / "teacher.manifest.json")
@@ -190,6 +206,38 @@ def test_what_is_embedded_is_replaced_and_tells_nobody_where_it_was_made(kitchen
     assert not {"host", "platform"} & manifest.environment.keys() and "torch" in manifest.environment
     assert [record.uri for record in manifest.inputs] == [last_artifact(kitchen.store, "test", "world").base]
     assert str(tmp_path) not in (folder / "teacher.manifest.json").read_text()
+
+
+def test_what_somebody_else_put_there_is_not_replaced(kitchen: Kitchen, tmp_path: Path) -> None:
+    made, folder = _trained(kitchen), tmp_path / "embedded"
+    (folder / "teacher").mkdir(parents=True)
+    (folder / "teacher" / "mine.bin").write_text("a year of work")
+    with pytest.raises(UserError, match=r"embedded/teacher: would be replaced, and is not what was put there before"):
+        embed(made, folder)
+    assert _content(folder) == {"teacher/mine.bin": "a year of work"}
+    (folder / "teacher").rename(folder / "mine")
+    embed(made, folder)
+    for name, text in {"teacher/notes.txt": "mine, too", "clip/model_index.json": "changed"}.items():
+        (folder / name).write_text(text)
+        with pytest.raises(UserError, match=rf"embedded/{name.partition('/')[0]}: would be replaced"):
+            embed(made, folder)
+        assert (folder / name).read_text() == text
+        (folder / name).unlink()
+    (folder / "clip").rmdir()
+    (folder / "clip").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="embedded/clip: would be replaced"):
+        embed(made, folder)
+
+
+def test_what_is_embedded_stays_until_the_new_one_is_whole(kitchen: Kitchen, tmp_path: Path) -> None:
+    folder = tmp_path / "embedded"
+    embed(_trained(kitchen), folder)
+    before, made = _content(folder), _trained(kitchen, 6)
+    file = made["clip"].files("clip/*")[0]
+    kitchen.store.delete(f"{made['clip'].base}/{file.path}")
+    with pytest.raises(UserError, match="the file is missing"):
+        embed(made, folder)
+    assert _content(folder) == before
 
 
 def _manifest(path: Path) -> Manifest:

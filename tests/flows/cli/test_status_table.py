@@ -14,13 +14,14 @@ from infra.upkeep.runs import LOST_AFTER_S, RunRecord, StageRun
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 DONE = StageRun(
-    stage="pairs-1", artifact="pairs/0", state="done", seconds=20.0, device="NVIDIA H200", device_seconds=20.0,
-    unit="pairs", units=1280, samples_per_second=64.0, peak_memory_bytes=3_200_000_000, peak_device_memory_bytes=None,
+    stage="pairs-1", artifact="pairs/0123456789abcdef", state="done", seconds=20.0, device="NVIDIA H200",
+    device_seconds=20.0, unit="pairs", units=1280,
+    samples_per_second=64.0, peak_memory_bytes=3_200_000_000, peak_device_memory_bytes=None,
 )  # fmt: skip
 RUN = RunRecord(
     run_id="2026-01-02T030405-abc", recipe="mini", state="running", started_at=STARTED.isoformat(), user="ada", pid=7,
     heartbeat_at=(STARTED + timedelta(minutes=2)).isoformat(), environment={"host": "node-3", "torch": "2.15.0"},
-    stages=[DONE, StageRun(stage="reflow-1", artifact="reflow/0", state="running")],
+    stages=[DONE, StageRun(stage="reflow-1", artifact="reflow/0123456789abcdef", state="running")],
 )  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def test_a_silent_run_is_lost() -> None:
 
 def test_a_record_of_an_older_version_is_silent_since_its_start() -> None:
     old = {"run_id": "a", "recipe": "mini", "state": "running", "started_at": STARTED.isoformat()}
-    old_stage = {"stage": "pairs-1", "artifact": "pairs/0", "state": "done", "seconds": 1.5}
+    old_stage = {"stage": "pairs-1", "artifact": "pairs/0123456789abcdef", "state": "done", "seconds": 1.5}
     record = RunRecord.model_validate({**old, "stages": [old_stage]})
     assert standing(record, STARTED + timedelta(hours=3)) == "lost (last sign of life 3 h 00 min ago)"
     assert "unknown@unknown" in _text(runs_table([record], STARTED)) and "1.5 s" in _text(run_table(record, STARTED))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from prefect.settings import (
@@ -20,11 +21,29 @@ from flows.server.local import Endpoint
 from infra.errors import UserError
 
 
+class _Api(BaseHTTPRequestHandler):
+    """As much of Prefect's API as tells that it is there: no flows."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)  # an older server, which knows no csrf-token
+
+    def do_POST(self) -> None:
+        assert self.path == "/api/flows/filter"
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+    def log_message(self, *_: object) -> None: ...
+
+
 @pytest.fixture
 def listening() -> Iterator[str]:
-    """The URL of something that takes connections."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/api"
+    """The URL of something that answers as Prefect does."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Api) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api"
+        server.shutdown()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,20 @@ def draft(request: pytest.FixtureRequest, tmp_path: Path) -> Draft:
 
 def files(draft: Draft, suffix: str) -> list[str]:
     return [path for path in draft.store.list(f"{draft.base}/checkpoints") if path.endswith(suffix)]
+
+
+@pytest.mark.parametrize(
+    "path", ["../../outside", "/etc/passwd", "checkpoints/train/../../x", "data/model.safetensors"]
+)
+def test_a_record_that_leads_elsewhere_is_passed_over(
+    draft: Draft, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(draft, checkpoint(3))
+    save(draft, checkpoint(6))
+    record = files(draft, ".json")[-1]
+    found = json.loads(draft.store.read(record))
+    draft.store.write(record, json.dumps({**found, "file": path}).encode())
+    assert same(latest(draft, LAYOUT), 3) and "is damaged, trying the one before" in caplog.text
 
 
 def test_none_at_first(draft: Draft) -> None:

@@ -75,6 +75,21 @@ def test_a_unit_that_another_run_has_replaced_is_read_again(tmp_path: Path) -> N
         assert ours.units() == {UNITS[0]: replaced} and mine != replaced
 
 
+def test_a_unit_record_that_is_another_s_or_leads_elsewhere_is_redone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(tmp_path)
+    with Draft(store, "pairs", PRINT) as draft:
+        for unit in UNITS[:2]:
+            commit(draft, unit, 1.0)
+        own, other = (f"{draft.base}/units/{unit}.json" for unit in UNITS[:2])
+        record = store.read(own)
+    for hostile in (store.read(other), record.replace(b'"data/shard', b'"data/../../shard'), record + b"x"):
+        store.write(own, hostile)
+        assert [*Draft(store, "pairs", PRINT).units()] == [UNITS[1]] and "is no unit record" in caplog.text
+        caplog.clear()
+
+
 def test_a_damaged_unit_record_is_redone(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     made = make(store)
     store.write(f"{made.base}/units/model.json", b"{")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,58 @@ def test_logical_names(name: str) -> None:
     head, _, rest = name.partition("/")
     stem, suffix = (head, "") if rest else (Path(head).stem, Path(head).suffix)
     path = f"data/{stem}-0123456789ab{suffix}" + (f"/{rest}" if rest else "")
-    assert FileRecord(path=path, sha256="", bytes=0).name == name
+    assert FileRecord(path=path, sha256="0" * 64, bytes=0).name == name
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../outside", "data/../../../outside", "data/a/../../b", "/etc/passwd", "data//a", "data/", "data/./a",
+        "data/..-0123456789ab/a", "data/a\\b", "data/a\0b", "data/a\nb", "manifest.json", "units/a.json", "",
+    ],
+)  # fmt: skip
+def test_a_path_that_leads_elsewhere_is_refused(path: str, tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    made = make(store)
+    where = f"{made.base}/manifest.json"
+    data = json.loads(store.read(where))
+    data["files"][1]["path"] = path
+    store.write(where, json.dumps(data).encode())
+    with pytest.raises(UserError, match=r"manifest\.json: files\.1\.path: String should match"):
+        Artifact.open(store, "pairs", PRINT)
+    with pytest.raises(UserError, match=r"files\.1\.path"):
+        Artifact.find(store, made.base)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stage", "../pairs"), ("stage", ""), ("fingerprint", "../../x"), ("fingerprint", "0" * 63),
+        ("files.0.sha256", "/" * 64), ("files.0.sha256", "A" * 64), ("inputs.0.role", "../teacher"),
+        ("inputs.0.digest", "d"),
+    ],
+)  # fmt: skip
+def test_names_and_hashes_look_like_such(field: str, value: str, tmp_path: Path) -> None:
+    data = json.loads(make(open_store(tmp_path)).manifest.to_bytes())
+    data["inputs"] = [{"role": "teacher", "uri": "anywhere", "digest": "0" * 64}]
+    Manifest.from_bytes(json.dumps(data).encode(), "x")
+    *way, last = field.split(".")
+    at = data
+    for part in way:
+        at = at[int(part) if part.isdigit() else part]
+    at[last] = value
+    with pytest.raises(UserError) as caught:
+        Manifest.from_bytes(json.dumps(data).encode(), "x")
+    assert str(caught.value).startswith(f"x: {field}: String should match") and repr(value) in str(caught.value)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    manifest = make(open_store(tmp_path)).manifest
+    file = manifest.files[0]
+    for path in (file.path, re.sub(r"-[0-9a-f]{12}", "-000000000000", file.path)):
+        double = [*manifest.files, file.model_copy(update={"path": path, "sha256": "0" * 64})]
+        with pytest.raises(UserError, match=rf"x: files: .*two files are named {file.name}"):
+            Manifest.from_bytes(manifest.model_copy(update={"files": double}).to_bytes(), "x")
 
 
 def test_the_manifest_survives_a_round_trip(tmp_path: Path) -> None:

@@ -31,6 +31,15 @@ def test_credentials_are_refused_and_not_repeated(protocol: str) -> None:
     assert "hunter2" not in str(caught.value) and "bucket/path" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["s3://bucket/path?sig=hunter2", "file:///path?sig=hunter2", "s3://hunter2@bucket", "s3://k:hunter2/@bucket"]
+)
+def test_a_signature_or_a_key_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(UserError, match="the URL carries") as caught:
+        open_store(url)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_user_name_alone_is_no_credential() -> None:
     assert open_store("s3://someone@host/path").url == "s3://someone@host/path"
 

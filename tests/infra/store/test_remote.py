@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.errors import UserError
 from infra.store import Store, StoreError, open_store
 from infra.store.remote import RemoteStore
 from tests.s3 import S3Server
@@ -18,6 +19,15 @@ def test_what_the_standard_configuration_lacks_is_an_error_of_the_store(s3: Stor
             ask("a")
     with pytest.raises(StoreError, match="cannot write a"):
         absent.write("a", b"")
+
+
+@pytest.mark.parametrize("endpoint", ["http://me:hunter2@127.0.0.1:9", "http://127.0.0.1:9/?sig=hunter2"])
+def test_a_secret_in_the_address_of_the_server_is_refused(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in S3Server(endpoint, creates_once=False).environment().items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"^AWS_ENDPOINT_URL http://127\.0\.0\.1:9/?: the URL carries") as caught:
+        open_store("s3://bucket/path").list()
+    assert "hunter2" not in str(caught.value)
 
 
 def test_wrong_keys_are_an_error_of_the_store(

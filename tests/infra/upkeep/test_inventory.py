@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from infra.artifact import ArtifactMissing
 from infra.errors import UserError
 from infra.store import Store
-from infra.upkeep.inventory import entries, find, inputs_of, pin, pinned, unpin, wanted_by
+from infra.upkeep.inventory import base_in, entries, find, inputs_of, pin, pinned, unpin, wanted_by
 from tests.infra.chain import make_chain
 
 STORES = ("local", "memory", "rclone")  # moto takes seconds for what rclone does in a tenth
@@ -38,6 +39,19 @@ def test_a_short_name_finds_its_artifact(store: Store, tmp_path: Path) -> None:
     store.write(f"reflow/{made.fingerprint[:12]}ffff/manifest.json", b"{}")
     with pytest.raises(UserError, match="several answer to it"):
         find(store, made.fingerprint[:6])
+
+
+def test_a_pin_that_names_no_artifact_is_told(store: Store) -> None:
+    for artifact in ("../../etc", "pairs/../../x", "pairs/0"):
+        pinned_thing = {"artifact": artifact, "since": "2026-01-01"}
+        store.write("pins/pairs/0123456789abcdef.json", json.dumps(pinned_thing).encode())
+        with pytest.raises(UserError, match=r"pins/pairs/0123456789abcdef\.json: does not parse"):
+            pinned(store)
+
+
+@pytest.mark.parametrize("uri", ["a/../0123456789abcdef", "0123456789abcdef", "a/b/", "/tmp/te acher/0123456789abcdef"])
+def test_an_address_that_is_no_artifact_s_is_a_folder(uri: str) -> None:
+    assert base_in(uri) is None
 
 
 def test_inputs_are_found_again(store: Store, tmp_path: Path) -> None:

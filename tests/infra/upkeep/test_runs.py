@@ -22,10 +22,10 @@ from infra.upkeep.runs import (
 from tests.infra.stores import DownStore
 
 REF = Ref(
-    artifact="pairs/0123",
-    digest="d",
+    artifact="pairs/0123456789abcdef",
+    digest="d" * 64,
     config={"steps": 25, "clip": {"weights": None}},
-    inputs={"teacher": "t"},
+    inputs={"teacher": "e" * 64},
 )
 
 
@@ -59,7 +59,7 @@ def test_runs_in_order(tmp_path: Path) -> None:
     done = late.model_copy(
         update={
             "state": "done",
-            "stages": [StageRun(stage="pairs", artifact="pairs/0", state="done", seconds=1.5)],
+            "stages": [StageRun(stage="pairs", artifact=REF.artifact, state="done", seconds=1.5)],
         }
     )
     write_run(store, done)
