@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
@@ -20,6 +20,9 @@ from infra.errors import UserError
 from infra.store import Store, StoreError, open_store
 from infra.upkeep.inventory import entries, find, inputs_of, pin, pinned, unpin, wanted_by
 from infra.words import duration, size
+
+if TYPE_CHECKING:
+    from infra.upkeep.sweep import Garbage
 
 artifacts = typer.Typer(help="Artifacts in a store: list, check, trace, copy, sweep.", no_args_is_help=True)
 
@@ -229,18 +232,24 @@ def gc(
     """List what no recipe's last run, no pin and no recent run needs; with --delete, remove it."""
     from infra.upkeep.sweep import garbage, sweep
 
-    where = open_store(store)
-    found = garbage(where, _before(grace))
+    where, before = open_store(store), _before(grace)
+    found = garbage(where, before)
     for one in found:
         _say(f"{one.what}: {one.reason}{f', {size(one.bytes)}' if one.bytes else ''}")
-    total = f"{len(found)} thing{'' if len(found) == 1 else 's'}, {size(sum(one.bytes for one in found))}"
     if not found:
         _say("nothing to remove")
-    elif delete:
-        sweep(where, found)
-        _say(f"removed {total}")
+    elif not delete:
+        _say(f"would remove {_things(found)}; say --delete to do it")
     else:
-        _say(f"would remove {total}; say --delete to do it")
+        removed = sweep(where, found, before)
+        for one in found:
+            if one.what not in {gone.what for gone in removed}:
+                _say(f"{one.what}: kept, it has come to be needed meanwhile")
+        _say(f"removed {_things(removed)}")
+
+
+def _things(found: Collection[Garbage]) -> str:
+    return f"{len(found)} thing{'' if len(found) == 1 else 's'}, {size(sum(one.bytes for one in found))}"
 
 
 def _before(grace: str) -> datetime:

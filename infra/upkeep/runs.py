@@ -83,9 +83,14 @@ class RunRecord(Record):
     )
     error: str | None = Field(default=None, description="the message it failed with")
 
+    @property
+    def last_sign_at(self) -> datetime:
+        """When it gave its last sign of life."""
+        return datetime.fromisoformat(self.heartbeat_at or self.started_at)
+
     def silent_s(self, now: datetime) -> float:
         """Seconds since the last sign of life."""
-        return (now - datetime.fromisoformat(self.heartbeat_at or self.started_at)).total_seconds()
+        return (now - self.last_sign_at).total_seconds()
 
     def is_lost(self, now: datetime) -> bool:
         """Whether it says that it runs but has been silent for minutes: killed, stopped, or cut off from the store."""

@@ -1,23 +1,29 @@
 """Garbage: what no recipe, no pin and no recent run needs. Found by `garbage`, removed by `sweep`, nothing else.
 
-Kept are what the last run of every recipe made or used, what runs that are going on have made so far, what is pinned,
-all that those were made from, and everything younger than a grace period. The grace has to be longer than any run lives
-without writing: that is what protects a run whose records do not name its newest work yet.
+Kept are what the last run of every recipe began, made or used, what runs that are going on have made so far, what is
+pinned, all that those were made from, and everything younger than a grace period; a run that is lost counts as going on
+until its last sign of life is as old. The grace has to be longer than any run lives without writing: that is what
+protects a run whose records do not name its newest work yet.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
 from infra.artifact import MANIFEST, Artifact
 from infra.artifact.redo import REDO, standing
 from infra.errors import UserError
 from infra.store import Store
-from infra.upkeep.inventory import Entry, entries, inputs_of, pinned, wanted_by
-from infra.upkeep.runs import list_runs
+from infra.upkeep.inventory import Entry, base_in, entries, pinned, wanted_by
+from infra.upkeep.runs import RunRecord, list_runs
+
+KEEP_RUNS = timedelta(days=90)
+"""How long the record of a run is kept after it was last written."""
 
 _OURS = ("units/", "data/", "checkpoints/", f"{REDO}/")  # below an artifact's folder, beside the manifest and the like
 _KILLED = "left by a writer that was killed"
@@ -42,6 +48,11 @@ class _Files:
     sizes: dict[str, int] = field(default_factory=dict)
     times: dict[str, datetime] = field(default_factory=dict)
 
+    @property
+    def bytes(self) -> int:
+        """The size of them all."""
+        return sum(self.sizes.values())
+
     def older(self, before: datetime, path: str = "") -> bool:
         """Whether the file, or every file, was last written before that moment; one of unknown age was not."""
         paths = [path] if path else self.sizes
@@ -53,16 +64,24 @@ def garbage(store: Store, before: datetime) -> list[Garbage]:
 
     Raises UserError if a manifest, reference or pin does not parse, for what it keeps is unknown; StoreError.
     """
+    return _garbage(store, _entries(store), before)
+
+
+def _entries(store: Store) -> list[Entry]:
     found = [*entries(store)]
     if broken := [entry for entry in found if entry.problem]:
         raise UserError(f"{broken[0].problem} Nothing is swept before, for what it was made from is unknown.")
-    files = _listed(store)
-    kept = _kept(store, found)
+    return found
+
+
+def _garbage(store: Store, found: list[Entry], before: datetime) -> list[Garbage]:
+    files, kept = _listed(store), _kept(store, found, before)
     idle = [entry for entry in found if entry.base not in kept and files[entry.base].older(before)]
     rest = [entry.artifact for entry in found if entry.artifact is not None and entry not in idle]
     return [
         *(_unneeded(entry, files[entry.base].sizes) for entry in idle),
         *(one for artifact in rest for one in _orphans(artifact, files[artifact.base], before)),
+        *_old_records(files),
         *(Garbage(name, _KILLED, leftover=name) for name, since in store.leftovers().items() if since < before),
     ]
 
@@ -76,28 +95,70 @@ def _listed(store: Store) -> dict[str, _Files]:
     return found
 
 
-def sweep(store: Store, found: Iterable[Garbage]) -> None:
-    """Remove it. A manifest goes before what it names, so that no reader trusts half an artifact. Raises StoreError."""
-    for one in found:
-        for path in one.files:
-            store.delete(path)
+def sweep(store: Store, found: Collection[Garbage], before: datetime) -> list[Garbage]:
+    """Remove of what was found what is garbage still; that is returned. Raises UserError as `garbage` does, StoreError.
+
+    A manifest goes before what it names, so that no reader trusts half an artifact. Killed in between, it leaves what a
+    run that needs it goes on from.
+    """
+    known = _entries(store)
+    again = {one.what: one for one in _garbage(store, known, before)}
+    left = _withdrawn(store, known, [again[one.what] for one in found if one.what in again], before)
+    _remove(store, [path for one in left for path in one.files])
+    for one in left:
         if one.leftover is not None:
             store.drop_leftover(one.leftover)
+    return left
 
 
-def _kept(store: Store, found: list[Entry]) -> set[str]:
+def _withdrawn(store: Store, known: list[Entry], found: list[Garbage], before: datetime) -> list[Garbage]:
+    """What is left of it when its manifests are gone: what a run took for cached just before gets its own back.
+
+    A run says what it is about to take before it looks for it: who has read one of these manifests is known by now.
+    """
+    gone, manifests = {one.what for one in found}, dict[str, bytes]()
+    for base in sorted(gone & {entry.base for entry in known if entry.artifact}):
+        with suppress(FileNotFoundError):  # somebody else sweeps, too
+            manifests[base] = store.read(f"{base}/{MANIFEST}")
+    _remove(store, [f"{base}/{MANIFEST}" for base in manifests])
+    kept = _kept(store, known, before)
+    for base in manifests.keys() & kept:
+        store.create(f"{base}/{MANIFEST}", manifests[base])
+    return [one for one in found if one.what not in kept]
+
+
+def _remove(store: Store, paths: Collection[str]) -> None:
+    """Remove in bulk, in turns: a store keeps no order within one request."""
+    for _, some in groupby(sorted(paths, key=_names_first), lambda path: _names_first(path)[:2]):
+        store.delete_many([*some])
+
+
+def _kept(store: Store, known: list[Entry], before: datetime) -> set[str]:
     """Folders of the artifacts that are wanted, and of all that those were made from."""
-    going_on = [run for run in list_runs(store) if run.state == "running"]
-    waiting = {*wanted_by(store), *pinned(store), *(stage.artifact for run in going_on for stage in run.stages)}
-    by_base = {entry.base: entry.artifact for entry in found}
+    going_on = [stage for run in list_runs(store) if _goes_on(run, before) for stage in run.stages]
+    taken = {base for stage in going_on for base in (stage.artifact, *stage.inputs)}
+    waiting = {*wanted_by(store), *pinned(store), *taken}
+    by_base = {entry.base: entry.artifact for entry in known}
     kept: set[str] = set()
     while waiting:
         base = waiting.pop()
         kept.add(base)
         artifact = by_base.get(base)
         if artifact is not None:
-            waiting |= {source.base for _, source in inputs_of(artifact) if source is not None} - kept
+            waiting |= {found for record in artifact.manifest.inputs if (found := base_in(record.uri))} - kept
     return kept
+
+
+def _goes_on(run: RunRecord, before: datetime) -> bool:
+    """Whether a run may still need what it has: one that fell silent long ago does not come back."""
+    return run.state == "running" and not (run.is_lost(datetime.now(UTC)) and run.last_sign_at < before)
+
+
+def _old_records(files: Mapping[str, _Files]) -> Iterator[Garbage]:
+    before = datetime.now(UTC) - KEEP_RUNS
+    for path, one in files.items():
+        if path.startswith("runs/") and one.older(before):
+            yield Garbage(path, f"the record of a run more than {KEEP_RUNS.days} days ago", [path], one.bytes)
 
 
 def _unneeded(entry: Entry, sizes: dict[str, int]) -> Garbage:
@@ -105,7 +166,7 @@ def _unneeded(entry: Entry, sizes: dict[str, int]) -> Garbage:
         "no recipe's last run and no pin needs it" if entry.artifact else "unfinished, and no recipe goes on with it"
     )
     files = [path for path in sizes if _is_ours(path.removeprefix(f"{entry.base}/"))]
-    return Garbage(entry.base, reason, sorted(files, key=_manifest_first), sum(sizes[path] for path in files))
+    return Garbage(entry.base, reason, sorted(files, key=_names_first), sum(sizes[path] for path in files))
 
 
 def _orphans(artifact: Artifact, files: _Files, before: datetime) -> Iterator[Garbage]:
@@ -126,5 +187,6 @@ def _is_ours(inside: str) -> bool:
     return inside in _RECORDS or inside.startswith(_OURS)
 
 
-def _manifest_first(path: str) -> tuple[bool, str]:
-    return not path.endswith(f"/{MANIFEST}"), path
+def _names_first(path: str) -> tuple[bool, bool, str]:
+    """The manifest, then the unit records, then what they name: who comes in between finds nothing half there."""
+    return not path.endswith(f"/{MANIFEST}"), "/units/" not in path, path

@@ -15,7 +15,9 @@ from flows.cli.artifacts import artifacts
 from infra.artifact import Artifact
 from infra.errors import UserError
 from infra.store import Store, open_store
+from infra.store.local import LocalStore
 from infra.upkeep.inventory import find
+from infra.upkeep.runs import write_begun
 from tests.infra.chain import make, make_chain
 
 
@@ -130,6 +132,24 @@ def test_gc_asks_first(store: Store, chain: dict[str, Artifact]) -> None:
     assert _run(store, "unpin", loose.base) == f"{loose.base} is not pinned any more\n"
     assert "removed 1 thing" in _run(store, "gc", "--delete")
     assert store.list(loose.base) == []
+
+
+def test_gc_says_what_a_run_has_come_to_need_meanwhile(
+    store: Store, chain: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loose = [make(store, "pairs", {}, {"steps": steps}) for steps in (1, 2)]
+    for path in Path(store.url).rglob("*"):
+        os.utime(path, (0, 0))
+    delete = LocalStore.delete
+
+    def a_run_begins(self: LocalStore, path: str) -> None:
+        write_begun(store, "mini", "pairs-2", loose[0].base)
+        delete(self, path)
+
+    monkeypatch.setattr(LocalStore, "delete", a_run_begins)
+    *_, kept, removed = _run(store, "gc", "--delete").splitlines()
+    assert kept == f"{loose[0].base}: kept, it has come to be needed meanwhile" and "removed 1 thing" in removed
+    assert find(store, loose[0].base).manifest == loose[0].manifest and store.list(loose[1].base) == []
 
 
 @pytest.mark.parametrize("grace", ["7", "a week", "-1d", ""])
