@@ -76,8 +76,8 @@ class Artifact:
     def fetch(self, file: FileRecord | str) -> Path:
         """A local file with the recorded content: in place for a local store, else from the cache.
 
-        `file` is a record, a logical name or a path in the artifact. The sha256 is checked once per process;
-        raises UserError when it differs or the file is gone, KeyError when the manifest has no such file.
+        `file` is a record, a logical name or a path in the artifact. The sha256 is checked; raises UserError when it
+        differs or the file is gone, KeyError when the manifest has no such file.
         """
         record = file if isinstance(file, FileRecord) else self._record(file)
         return fetch(self.store, self.base, record)
