@@ -86,7 +86,7 @@ def _bring(copy: Path, record: FileRecord, fill: Callable[[Path], None]) -> None
     with room().arriving(copy, record.bytes) as part:
         fill(part)
         _make_old(part)
-    stamp(copy, record.sha256)
+        stamp(part, record.sha256, copy)  # not later: others may make room of it at once
 
 
 def _make_old(part: Path) -> None:

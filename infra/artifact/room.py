@@ -66,44 +66,43 @@ class Room:
     def __init__(self, folder: Path) -> None:
         self._folder, self._lock = folder, Lock()
         self._by_use: list[_Held] = []  # a heap
-        self._held_bytes = self._arriving_bytes = self._share_bytes = 0
+        self._arriving: dict[Path, int] = {}  # bytes of what this process brings
+        self._held_bytes = self._share_bytes = 0
         self._unseen_bytes = math.inf  # brought since the last look
 
     @contextmanager
     def arriving(self, copy: Path, size: int) -> Iterator[Path]:
         """A file to be filled with `size` bytes, for which there is room; it then becomes the copy. Raises OSError."""
-        part = self._folder / _ARRIVING / uuid.uuid4().hex
+        part, name = self._folder / _ARRIVING / uuid.uuid4().hex, self._name(copy)
         part.parent.mkdir(exist_ok=True)
         try:
-            self._make(size)
+            with self._lock:
+                self._arriving[part] = size
+                self._unseen_bytes += size
+                self._make()
             yield part
             touch(copy)  # first: a copy without its mark stays for ever
             copy.parent.mkdir(parents=True, exist_ok=True)
-            part.replace(copy)
-            self._has_arrived(copy, size)
+            with self._lock:  # whoever looks sees it either on its way or held
+                part.replace(copy)
+                self._held_bytes += self._arriving.pop(part)
+                heappush(self._by_use, (time.time_ns(), name, size))
         finally:
             part.unlink(missing_ok=True)
             with self._lock:
-                self._arriving_bytes -= size
-        self._make(0, keep=self._name(copy))  # others may have been on their way when there was nothing to delete
-
-    def _has_arrived(self, copy: Path, size: int) -> None:
+                self._arriving.pop(part, None)
         with self._lock:
-            self._held_bytes += size
-            heappush(self._by_use, (time.time_ns(), self._name(copy), size))
+            self._make(keep=name)  # others may have been on their way when there was nothing to delete
 
-    def _make(self, more: int, keep: str = "") -> None:
-        """Count on `more` bytes and delete the least recently used copies until all fit; never `keep`."""
-        with self._lock:
-            self._arriving_bytes += more
-            self._unseen_bytes += more
-            if self._unseen_bytes * _LOOKS > self._limit():
-                self._look()
-            self._delete_down_to(self._limit(), keep)
+    def _make(self, keep: str = "") -> None:
+        """Delete the least recently used copies until all fits; never `keep`."""
+        if self._unseen_bytes * _LOOKS > self._limit():
+            self._look()
+        self._delete_down_to(self._limit() - sum(self._arriving.values()), keep)
 
     def _delete_down_to(self, limit: int, keep: str) -> None:
         kept: list[_Held] = []
-        while self._by_use and self._held_bytes + self._arriving_bytes > limit:
+        while self._by_use and self._held_bytes > limit:
             used, name, size = heappop(self._by_use)
             used_since = self._last_use(name)
             if name == keep:

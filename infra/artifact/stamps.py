@@ -12,6 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from infra.artifact.cache_folder import PLACE, cache_folder, claimed
@@ -34,9 +35,9 @@ def sha256_of(path: Path) -> str:
     return remembered(str(path.absolute()), state, changed_s, lambda: sha256_file(path))
 
 
-def stamp(path: Path, sha256: str) -> None:
-    """Note the sha256 of a file that has just been read."""
-    state, changed_s = state_of(path)
+def stamp(file: Path, sha256: str, path: Path) -> None:
+    """Note the sha256 of a file that has just been read and will lie at `path`. Raises OSError."""
+    state, changed_s = state_of(file)
     if time.time() - changed_s > YOUNG_S:
         _ask("INSERT OR REPLACE INTO stamps VALUES (?, ?, ?)", str(path.absolute()), state, sha256)
 
@@ -96,6 +97,7 @@ def _file(folder: Path) -> Path:
     found = folder / f"{_NAME}{_BOOT.read_text().strip()}.sqlite"
     if not found.exists():
         for other in folder.glob(f"{_NAME}*"):
-            if time.time() - other.stat().st_mtime > _OLD_S:
-                other.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process does the same
+                if time.time() - other.stat().st_mtime > _OLD_S:
+                    other.unlink()
     return found

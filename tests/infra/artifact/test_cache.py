@@ -166,6 +166,8 @@ def test_a_damaged_copy_is_brought_again(store: Store) -> None:
 def test_a_file_that_was_used_and_then_damaged_is_refused(tmp_path: Path) -> None:
     made = files(open_store(tmp_path / "store"), 1)
     local = made.fetch("f0.bin")
+    aged(local, 60)
+    assert made.fetch("f0.bin") == local, "read once more and then believed"
     for damage in (bytes(SIZE), b"torn"):
         local.write_bytes(damage)
         with pytest.raises(UserError, match="the file is damaged: expected sha256"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -61,7 +63,15 @@ def test_files_that_arrive_stay_and_abandoned_ones_go(away: Store, monkeypatch: 
     assert new.exists() and not old.exists()
 
 
-@pytest.mark.parametrize("limit", [10**12, 100 * SIZE])
+def test_threads_that_take_one_anothers_room_all_get_their_copy(away: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSTAFLOW_CACHE_BYTES", str(10 * SIZE))
+    for start in range(0, 400, 40):
+        with ThreadPoolExecutor(8) as pool:
+            assert len([*pool.map(partial(bring, away), range(start, start + 40))]) == 40
+        assert 5 <= len(copies()) <= 10, "what is on its way counts once"
+
+
+@pytest.mark.parametrize("limit", [10**12, 60 * SIZE])
 def test_the_work_is_as_much_for_each_of_many_copies(away: Store, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     """Far below the limit and at it. Looking at all copies for each of them made 800 copies take 26 s."""
     real, looked_at = room._held, []
@@ -73,7 +83,7 @@ def test_the_work_is_as_much_for_each_of_many_copies(away: Store, monkeypatch: p
 
     monkeypatch.setattr(room, "_held", held)
     monkeypatch.setenv("INSTAFLOW_CACHE_BYTES", str(limit))
-    count = 400
+    count = 240
     for number in range(count):
         bring(away, number)
     assert {path.name for path in copies()} == {f"f{number}" for number in range(max(0, count - limit // SIZE), count)}
