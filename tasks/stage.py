@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import importlib
 import tempfile
 from abc import ABC, abstractmethod
@@ -90,13 +89,13 @@ class Named:
     def require(self) -> None:
         """Raise UserError for what is not there, without reading it. StoreError."""
         if self.is_many:
-            _listed(self.path, Path.cwd())
+            Files.open(self.path)
         elif not Path(self.path).expanduser().exists():
             raise UserError(f"{self.path}: no such file or folder. Check the path; it starts at {Path.cwd()}.")
 
     def open(self) -> Pinned:
         """What lies there, by content. Raises UserError, StoreError."""
-        return (_listed if self.is_many else _hashed)(self.path, Path.cwd())
+        return Files.open(self.path) if self.is_many else Folder.open(self.path)
 
 
 def named_paths(config: Section, prefix: str = "") -> dict[str, Named]:
@@ -123,20 +122,13 @@ def _open(named: Named, field: str) -> Pinned:
         raise UserError(f"{field}: {error}") from error
 
 
-@functools.cache  # weights may be gigabytes; a process reads them once
-def _hashed(path: str, start: Path) -> Folder:
-    return Folder.open(path)
-
-
-@functools.cache
-def _listed(path: str, start: Path) -> Files:
-    return Files.open(path)
-
-
 def stage_fingerprint(stage: Stage, config: Section, inputs: Mapping[str, Source]) -> str:
     """The identity of a stage's output: the fields that shape it and the digests of all it is made from."""
-    named = named_files(stage, config)
-    digests = {role: source.digest for role, source in {**inputs, **named}.items()}
+    return _identity(stage, config, {**inputs, **named_files(stage, config)})
+
+
+def _identity(stage: Stage, config: Section, made_from: Mapping[str, Pinned]) -> str:
+    digests = {role: source.digest for role, source in made_from.items()}
     return fingerprint(stage.name, stage.version, config.identity(), digests)
 
 
@@ -170,8 +162,8 @@ def run_stage(
         if why_redo(committed) is None:
             return committed
         mark_damage(committed)
-    started_at = utc_now()
-    with _room_for(stage.name), Draft(store, stage.name, stage_fingerprint(stage, config, inputs)) as out:
+    started_at, made_from = utc_now(), {**inputs, **named_files(stage, config)}
+    with _room_for(stage.name), Draft(store, stage.name, _identity(stage, config, made_from)) as out:
         doing = _work_class(stage)(Work(stage, config, inputs, out, performance, progress))
         for _ in range(_ROUNDS):
             with suppress(UnitsMissing):  # somebody has them redone meanwhile: back to work
@@ -180,7 +172,7 @@ def run_stage(
                     units=doing.work.extent.ids,
                     version=stage.version,
                     config=config.model_dump(mode="json"),
-                    inputs={**inputs, **named_files(stage, config)},
+                    inputs=made_from,
                     metrics=result.metrics,
                     seeds=result.seeds,
                     started_at=started_at,

@@ -21,7 +21,7 @@ from flows.algorithms.chain import Chain, Given, Node
 from flows.run import sources
 from flows.run.preflight import preflight
 from infra.address import public, secret_in
-from infra.artifact.cache import cache_folder
+from infra.artifact.cache_folder import cache_folder
 from infra.artifact.fingerprint import sha256_file
 from infra.artifact.manifest import Manifest
 from infra.errors import UserError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import models
@@ -25,7 +24,7 @@ def given(tree: str, path: str) -> Source:
 
     The trees are "model", "clip", "coco" and "pictures". "mini" is the embedded one. UserError if absent.
     """
-    return _artifact(path) or _opened(folder_of(tree, path), tree, Path.cwd())
+    return _artifact(path) or Folder.open(folder_of(tree, path), tree)
 
 
 def folder_of(tree: str, path: str) -> Path:
@@ -47,11 +46,6 @@ def _artifact(path: str) -> Artifact | None:
     where = path if away else str(Path(path).expanduser().absolute())
     root, *name = where.rstrip("/").rsplit("/", 2)
     return Artifact.find(open_store(root), "/".join(name))
-
-
-@functools.cache  # its digest reads every byte
-def _opened(path: Path, tree: str, start: Path) -> Folder:
-    return Folder.open(path, tree)
 
 
 def open_input(store: Store, tree: str, uri: str) -> Source:

@@ -81,8 +81,8 @@ class Artifact:
     def fetch(self, file: FileRecord | str) -> Path:
         """A local file with the recorded content: in place for a local store, else from the cache.
 
-        `file` is a record, a logical name or a path in the artifact. The sha256 is checked once per process;
-        raises UserError when it differs, when the file is gone and when the manifest has no such file.
+        `file` is a record, a logical name or a path in the artifact. The sha256 is checked; raises UserError when it
+        differs, when the file is gone and when the manifest has no such file.
         """
         record = file if isinstance(file, FileRecord) else self.record(file)
         return fetch(self.store, self.base, record)

@@ -1,7 +1,8 @@
 """Local copies of a remote store's files, verified on arrival, shared by every process of a machine.
 
-A copy is named only when its sha256 was checked. Over the limit the least recently used ones go; a process that has
-one of them mapped or open keeps it until it lets go. There is nothing to repair: any file may be deleted at any time.
+A copy is named only when its sha256 was checked. Over the limit the least recently used ones go (room.py); a process
+that has one of them mapped or open keeps it until it lets go. There is nothing to repair: any copy, and the whole
+folder, may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -11,65 +12,51 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import ByteSize, TypeAdapter, ValidationError
-
+from infra.artifact.cache_folder import PLACE, cache_place, claimed
 from infra.artifact.fingerprint import SHORT, sha256_bytes, sha256_file
 from infra.artifact.manifest import FileRecord
+from infra.artifact.room import copy_of, room, touch, unnamed
+from infra.artifact.stamps import YOUNG_S, sha256_of, stamp
 from infra.errors import UserError
 from infra.store import Store, reason
 from infra.store.store import checked
-from infra.store.whole_file import TEMPORARY, whole
 
-_FOLDER, _LIMIT = "INSTAFLOW_CACHE", "INSTAFLOW_CACHE_BYTES"
-_DEFAULT_SHARE = 0.8  # of the disk: pairs of Stable Diffusion are 210 GB, and each is read many times
 _LOCKS = ".locks"
 _DERIVED = "derived"
 _PATIENCE_S = 60.0  # whoever brings a file may be stopped or dead slow: then it is brought twice, which is harmless
-_ABANDONED_S = 86_400.0  # after which a file that is still arriving belongs to a killed process
 _log = logging.getLogger(__name__)
-_verified: set[tuple[Path, str]] = set()  # files whose sha256 this process has checked
-
-
-def cache_folder() -> Path:
-    """Where files of remote stores are kept: $INSTAFLOW_CACHE, else ~/.cache/instaflow."""
-    return Path(os.environ.get(_FOLDER) or Path.home() / ".cache" / "instaflow").absolute()
-
-
-def cache_limit_bytes() -> int:
-    """$INSTAFLOW_CACHE_BYTES (`200GB`, `1.5TiB`, `5000000`), else 80% of what its disk has free without the cache.
-
-    Raises UserError for what is no size.
-    """
-    if text := os.environ.get(_LIMIT):
-        try:
-            return int(TypeAdapter(ByteSize).validate_python(text))
-        except ValidationError as error:
-            raise UserError(f"{_LIMIT}={text}: expected a size, for instance 200GB or 5000000.") from error
-    folder = cache_folder()
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    held = sum(info.st_size for _, info in _held())
-    return int(_DEFAULT_SHARE * (shutil.disk_usage(there).free + held))
 
 
 def fetch(store: Store, base: str, record: FileRecord) -> Path:
     """A local file with the recorded content: in place for a local store, else from the cache.
 
-    The sha256 is checked once per process. A copy that is damaged is brought again, once. Raises UserError when the
-    store's own file is damaged or missing and when the cache cannot be written, StoreError when the store fails.
+    The sha256 is checked, by reading whatever is not the file that was read before. A copy that is damaged is brought
+    again, once. Raises UserError when the store's own file is damaged or missing and when the cache cannot be written,
+    StoreError when the store fails.
     """
     path = f"{base}/{checked(record.path)}"
     local = store.local_path(path)
     if local is None:
-        return _cached(store, path, record)
+        return _cached(store, path, record, lambda part: _download(store, path, record, part))
     if not local.is_file():
         raise _missing(store, path)
-    found = _sha256_once(local, record.sha256)
+    found = sha256_of(local)
     if found != record.sha256:
         raise _damaged(store, path, record, found)
     return local
+
+
+def keep(store: Store, base: str, record: FileRecord, local: Path) -> None:
+    """Put a file that was just uploaded into the cache, so that `fetch` need not download it; of a remote store only.
+
+    Raises UserError when it has another content than the record says and when the cache cannot be written.
+    """
+    path = f"{base}/{record.path}"
+    if store.local_path(path) is None:
+        _cached(store, path, record, lambda part: _copy(local, record, part))
 
 
 def derived(store: Store, base: str, record: FileRecord, kind: str, make: Callable[[Path, Path], object]) -> Path:
@@ -77,82 +64,78 @@ def derived(store: Store, base: str, record: FileRecord, kind: str, make: Callab
 
     `kind` stands for what is made and how. Raises UserError and StoreError as `fetch` does, and what `make` raises.
     """
-    folder = cache_folder() / _DERIVED / f"{record.sha256[:SHORT]}-{kind}"
+    name = f"{_DERIVED}/{record.sha256[:SHORT]}-{kind}"
     try:
-        found = _sound_of(folder)
+        found = _sound_of(name)
         if found is None:
             source = fetch(store, base, record)
             with _one_at_a_time(record.sha256):
-                found = _sound_of(folder) or _made(folder, source, make)
+                found = _sound_of(name) or _made(name, source, make)
         touch(found)
     except OSError as error:
         raise _no_place(f"{base}/{record.path} as {kind}", error) from error
     return found
 
 
-def touch(path: Path) -> None:
-    """Say that a copy is in use: the least recently used ones go first."""
-    with suppress(FileNotFoundError):
-        os.utime(path)
-
-
-def _cached(store: Store, path: str, record: FileRecord) -> Path:
-    local = cache_folder() / sha256_bytes(store.url.encode())[:SHORT] / path
+def _cached(store: Store, path: str, record: FileRecord, fill: Callable[[Path], None]) -> Path:
+    """The copy, sound: filled if there is none."""
+    copy = copy_of(f"{sha256_bytes(store.url.encode())[:SHORT]}/{path}")
     try:
-        if not _is_sound(local, record.sha256):
+        if not _is_sound(copy, record.sha256):
             with _one_at_a_time(record.sha256):
-                if not _is_sound(local, record.sha256):  # who was first has brought it meanwhile
-                    _bring(store, path, record, local)
-        touch(local)
+                if not _is_sound(copy, record.sha256):  # who was first has brought it meanwhile
+                    _bring(copy, record, fill)
+        touch(copy)
     except OSError as error:
         raise _no_place(path, error) from error
-    return local
+    return copy
 
 
-def _no_place(path: str, error: OSError) -> UserError:
+def _no_place(what: str, error: OSError) -> UserError:
     return UserError(
-        f"cache {cache_folder()}: cannot keep {path}: {reason(error)}."
-        f" Make the folder writable and its disk large enough, or name another with {_FOLDER}."
+        f"cache {cache_place()}: cannot keep {what}: {reason(error)}."
+        f" Make the folder writable and its disk large enough, or name another with {PLACE}."
     )
 
 
-def _sound_of(folder: Path) -> Path | None:
-    """What was made there: its name is its sha256."""
-    return next((path for path in _whole_in(folder) if _is_sound(path, path.name)), None)
+def _sound_of(name: str) -> Path | None:
+    """What was made under that name: each file's own name is its sha256."""
+    return next((path for path in sorted(copy_of(name).glob("*")) if _is_sound(path, path.name)), None)
 
 
-def _whole_in(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.glob("*")) if not path.name.startswith(TEMPORARY)]
-
-
-def _made(folder: Path, source: Path, make: Callable[[Path, Path], object]) -> Path:
-    found = folder
-
-    def put(part: Path, target: Path) -> None:
-        nonlocal found
-        found = part.replace(folder / sha256_file(part))
-
-    for damaged in _whole_in(folder):
+def _made(name: str, source: Path, make: Callable[[Path, Path], object]) -> Path:
+    for damaged in copy_of(name).glob("*"):
         damaged.unlink(missing_ok=True)
-    whole(folder / _DERIVED, lambda part: make(source, part), put, synced=False)
-    _verified.add((found, found.name))
-    _make_room(0, found)
-    return found
+    with unnamed() as made:
+        make(source, made)
+        sha256 = sha256_file(made)
+        copy = copy_of(f"{name}/{sha256}")
+        with room().arriving(copy, made.stat().st_size) as part:
+            made.replace(part)
+            _make_old(part)
+            stamp(part, sha256, copy)
+    return copy
 
 
-def _is_sound(local: Path, sha256: str) -> bool:
+def _is_sound(copy: Path, sha256: str) -> bool:
     try:
-        return local.is_file() and _sha256_once(local, sha256) == sha256
+        return copy.is_file() and sha256_of(copy) == sha256
     except FileNotFoundError:  # another process has made room in between
         return False
 
 
-def _bring(store: Store, path: str, record: FileRecord, local: Path) -> None:
-    _make_room(record.bytes, local)
-    # A power loss may tear a copy that is not synced; it is brought again then, for its hash is checked before use.
-    whole(local, lambda part: _download(store, path, record, part), synced=False)
-    _verified.add((local, record.sha256))
-    _make_room(0, local)  # other downloads under way have each counted on the room
+def _bring(copy: Path, record: FileRecord, fill: Callable[[Path], None]) -> None:
+    # A power loss may tear a copy, which is not synced; its stamp is of another boot then, so that it is read again.
+    with room().arriving(copy, record.bytes) as part:
+        fill(part)
+        _make_old(part)
+        stamp(part, record.sha256, copy)  # not later: others may make room of it at once
+
+
+def _make_old(part: Path) -> None:
+    """Let whoever changes the file from now on change its time: a young one is read again before it is believed."""
+    then = time.time() - 2 * YOUNG_S
+    os.utime(part, (then, then))
 
 
 def _download(store: Store, path: str, record: FileRecord, part: Path) -> None:
@@ -170,61 +153,32 @@ def _download(store: Store, path: str, record: FileRecord, part: Path) -> None:
         _log.warning("%s/%s arrived damaged (sha256 %s) and is downloaded once more", store.url, path, found)
 
 
+def _copy(local: Path, record: FileRecord, part: Path) -> None:
+    shutil.copyfile(local, part)
+    found = sha256_file(part)
+    if found != record.sha256:
+        raise UserError(
+            f"{local}: changed while it was uploaded as {record.path}: expected sha256 {record.sha256}, found {found}."
+            " See what else writes there, and run the stage again."
+        )
+
+
 @contextmanager
 def _one_at_a_time(sha256: str) -> Iterator[None]:
     """Let one thread of one process at a time bring a file, so that it is downloaded once and not by each."""
     from filelock import FileLock, Timeout
 
-    folder = cache_folder() / _LOCKS
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = claimed() / _LOCKS
+    folder.mkdir(exist_ok=True)
     lock = FileLock(folder / sha256[:2])  # 256 locks for all files: a lock per file would stay behind for each
     try:
         lock.acquire(timeout=_PATIENCE_S)
     except Timeout:
-        _log.warning("another process has been bringing a file into %s for %g s", cache_folder(), _PATIENCE_S)
+        _log.warning("another process has been bringing a file into %s for %g s", cache_place(), _PATIENCE_S)
     try:
         yield
     finally:
         lock.release()
-
-
-def _make_room(more: int, keep: Path) -> None:
-    """Delete the least recently used files until `more` bytes fit below the limit; never `keep`.
-
-    Other processes may do the same at once: a file that is gone is as good as deleted.
-    """
-    held = sorted(_held(), key=lambda file: file[1].st_mtime)
-    excess = sum(info.st_size for _, info in held) + more - cache_limit_bytes()
-    abandoned = time.time() - _ABANDONED_S
-    for path, info in held:
-        if excess <= 0:
-            return
-        if path == keep or (path.name.startswith(TEMPORARY) and info.st_mtime > abandoned):
-            continue
-        path.unlink(missing_ok=True)
-        excess -= info.st_size
-
-
-def _held() -> list[tuple[Path, os.stat_result]]:
-    """Every file of the cache, those under way included."""
-    found = []
-    for root, folders, names in os.walk(cache_folder()):
-        if _LOCKS in folders:
-            folders.remove(_LOCKS)
-        for name in names:
-            path = Path(root, name)
-            with suppress(FileNotFoundError):
-                found.append((path, path.stat()))
-    return found
-
-
-def _sha256_once(path: Path, expected: str) -> str:
-    if (path, expected) in _verified:
-        return expected
-    found = sha256_file(path)
-    if found == expected:
-        _verified.add((path, expected))
-    return found
 
 
 def _missing(store: Store, path: str) -> UserError:

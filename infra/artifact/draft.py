@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from infra.artifact.artifact import MANIFEST, Artifact, base_of, local_tree
 from infra.artifact.behind import Behind
-from infra.artifact.cache import fetch
+from infra.artifact.cache import fetch, keep
 from infra.artifact.fingerprint import digest_of_hashes, sha256_file, tree_files
 from infra.artifact.generation import Generation
 from infra.artifact.killpoint import reached
@@ -177,6 +177,7 @@ class Draft:
             for record, path in _plan(name, local, rows=counts.get(name), volatile=name in set(volatile)):
                 reached(self.stage, "blob", record.name)
                 self.store.upload(path, f"{self.base}/{record.path}")
+                keep(self.store, self.base, record, path)  # what is made here is not downloaded to be read here
                 files.append(record)
         done = UnitRecord(unit=unit, files=files, rows=rows, seconds=seconds, metrics=dict(metrics or {}))
         reached(self.stage, "unit", unit)

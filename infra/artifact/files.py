@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
 
 from infra.address import require_public_pattern
 from infra.artifact.fingerprint import canonical_json, sha256_bytes
+from infra.artifact.stamps import remembered, state_of
 from infra.errors import UserError
 from infra.store import Store, open_store
 from infra.store.ranged import AT_ONCE_BYTES, open_file
@@ -57,18 +60,39 @@ class Files:
     @cached_property
     def digest(self) -> str:
         """Of the files' content, and of their names where there are several."""
-        hashes = {name: self._hash(name, size) for name, size in self.sizes.items()}
+        hashes = {name: self._hash(name) for name in self.sizes}
         if len(hashes) == 1:
             return next(iter(hashes.values()))
         return sha256_bytes(canonical_json(sorted(hashes.items())))
 
-    def _hash(self, name: str, size: int) -> str:
+    def _hash(self, name: str) -> str:
+        """What :meth:`_read_hash` gives, without reading a file that has not changed since it was read."""
+        state = self._state(name)
+        if state is None:
+            return self._read_hash(name)
+        return remembered(f"input {self.place(name)}", *state, lambda: self._read_hash(name))
+
+    def _state(self, name: str) -> tuple[str, float] | None:
+        """What the file is known by and since when (Unix time), None where that cannot be told."""
+        if local := self.store.local_path(name):
+            with suppress(OSError):  # whoever reads it says what is wrong
+                return state_of(local)
+            return None
+        written = self._written.get(name)
+        return None if written is None else (f"{self.sizes[name]} {int(written.timestamp())}", written.timestamp())
+
+    @cached_property
+    def _written(self) -> dict[str, datetime]:
+        """When each file was written, where a remote store says so: asked once for all."""
+        return self.store.modified(next(iter(self.sizes)) if len(self.sizes) == 1 else "")
+
+    def _read_hash(self, name: str) -> str:
         """sha256 of the file; of a large Parquet file, that of its size and its footer.
 
         The footer holds the place, the size and the range of every column of every row group: another content shows
         in it unless somebody changes letters of an uncompressed column in place. A plan cannot read 300 GB.
         """
-        digest = hashlib.sha256()
+        digest, size = hashlib.sha256(), self.sizes[name]
         with self.file(name) as file:
             if size > HASHED_WHOLE_BYTES:
                 file.seek(-8, 2)

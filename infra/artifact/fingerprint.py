@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+from infra.errors import UserError
 
 SHORT = 16  # hex digits of a fingerprint that name its folder
 _CHUNK_BYTES = 1 << 20
@@ -34,9 +38,34 @@ def sha256_file(path: Path) -> str:
 
 
 def tree_files(folder: Path) -> dict[str, Path]:
-    """Every file below `folder` by its relative POSIX path, in sorted order."""
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return dict(sorted(found.items()))
+    """Every file below `folder` by its relative POSIX path, in sorted order; links are followed.
+
+    Raises UserError for a link that leads in a circle, OSError for a folder that cannot be read.
+    """
+    return dict(sorted(_below(folder, "", ())))
+
+
+def _below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
+    # not rglob and its like, which follow linked folders in some versions of Python and not in others
+    real = folder.resolve()
+    if real in above:
+        raise UserError(f"{folder}: this link leads to {real}, a folder that it lies in. Remove it.")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name, path = f"{prefix}{entry.name}", folder / entry.name
+            if _is_folder(entry):
+                yield from _below(path, f"{name}/", (*above, real))
+            elif entry.is_file():
+                yield name, path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UserError(f"{entry.path}: this link leads to itself. Remove it.") from error
+        raise
 
 
 def digest_of_hashes(hashes: Mapping[str, str]) -> str:
@@ -44,9 +73,9 @@ def digest_of_hashes(hashes: Mapping[str, str]) -> str:
     return sha256_bytes(canonical_json(sorted(hashes.items())))
 
 
-def tree_digest(folder: Path) -> str:
-    """sha256 over the sorted (relative POSIX path, sha256) of all files below `folder`."""
-    return digest_of_hashes({name: sha256_file(path) for name, path in tree_files(folder).items()})
+def tree_digest(folder: Path, hash_of: Callable[[Path], str] = sha256_file) -> str:
+    """sha256 over the sorted (relative POSIX path, sha256) of all files below `folder`; raises as `tree_files` does."""
+    return digest_of_hashes({name: hash_of(path) for name, path in tree_files(folder).items()})
 
 
 def fingerprint(stage: str, version: int, config: Mapping[str, object], inputs: Mapping[str, str]) -> str:

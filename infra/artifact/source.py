@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from infra.artifact.fingerprint import sha256_file, tree_digest
+from infra.artifact.fingerprint import tree_digest
+from infra.artifact.stamps import sha256_of
 from infra.errors import UserError
+from infra.store import reason
 
 
 class Pinned(Protocol):
@@ -35,11 +37,17 @@ class Folder:
 
     @classmethod
     def open(cls, path: str | Path, name: str = "") -> Folder:
-        """Hash what lies at `path`; `folder(name)` then gives `path` itself. Raises UserError if absent."""
+        """Hash what lies at `path`, and read what changed; `folder(name)` then gives `path` itself.
+
+        Raises UserError for what is absent, cannot be read, or has links that lead in a circle.
+        """
         found = Path(path).expanduser().absolute()
         if not found.exists():
             raise UserError(f"{path}: no such file or folder. Check the path; it starts at {Path.cwd()}.")
-        return cls(found, tree_digest(found) if found.is_dir() else sha256_file(found), name)
+        try:
+            return cls(found, tree_digest(found, sha256_of) if found.is_dir() else sha256_of(found), name)
+        except OSError as error:
+            raise UserError(f"{error.filename or path}: cannot be read: {reason(error)}. Make it readable.") from error
 
     def folder(self, name: str = "") -> Path:
         """`path/name`; `path` itself for "" and for the name given to `open`."""

@@ -15,8 +15,8 @@ from typing import TypeAlias
 import numpy as np
 
 from infra.artifact import Artifact
-from infra.artifact.cache import cache_limit_bytes, touch
 from infra.artifact.manifest import FileRecord
+from infra.artifact.room import cache_limit_bytes, touch
 from infra.errors import UserError
 
 Map: TypeAlias = np.memmap[tuple[int], np.dtype[np.uint8]]

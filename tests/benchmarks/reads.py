@@ -22,7 +22,8 @@ import webdataset
 from botocore.config import Config
 from botocore.session import Session
 
-from infra.artifact import Artifact, Draft, cache
+from infra.artifact import Artifact, Draft
+from infra.artifact.cache_folder import cache_folder
 from infra.artifact.fingerprint import fingerprint
 from infra.environment import utc_now
 from infra.pairs import PairDataset
@@ -109,8 +110,7 @@ def _rate(read: Callable[P, int], *arguments: P.args, **named: P.kwargs) -> floa
 
 def _forget() -> None:
     """The state of a machine that has seen none of it."""
-    shutil.rmtree(cache.cache_folder(), ignore_errors=True)
-    cache._verified.clear()
+    shutil.rmtree(cache_folder(), ignore_errors=True)
 
 
 def _cold(artifact: Artifact, seed: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import functools
 import io
 import os
 import re
@@ -23,7 +22,6 @@ from pydantic import JsonValue
 
 from flows.algorithms.instaflow import Recipe
 from flows.recipes import bundled, chain_of, load_recipe, parse_recipe
-from flows.run import sources
 from flows.run.planner import plan
 from infra.artifact import Folder
 from infra.artifact.manifest import Manifest
@@ -183,8 +181,6 @@ def test_the_first_experiment_has_one_budget_with_reflow_and_without() -> None:
 
 def test_sd15_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    # where another test has been, these paths may have led to something: a process looks but once
-    monkeypatch.setattr(sources, "_opened", functools.cache(sources._opened.__wrapped__))
     chain, store = chain_of(load_recipe("sd15-instaflow-0.9b")), open_store(tmp_path / "store")
     for missing in ("data/coco2017", "weights/stable-diffusion-v1-5"):
         with pytest.raises(UserError, match=f"{missing}: no such file or folder"):

@@ -6,7 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from infra.artifact import cache
+from infra.artifact import room
+from infra.artifact.cache_folder import cache_folder
 from infra.store import Store
 from infra.store.remote import RemoteStore
 
@@ -26,11 +27,28 @@ class Counted(RemoteStore):
             local.write_bytes(local.read_bytes()[:-1])
 
 
+def copies() -> list[Path]:
+    """Every copy that the cache has."""
+    return sorted(path for path in (cache_folder() / room._COPIES).rglob("*") if path.is_file())
+
+
 def held() -> dict[str, Path]:
     """What the cache has, by the first part of the name."""
-    return {path.name.partition("-")[0]: path for path, _ in cache._held()}
+    return {path.name.partition("-")[0]: path for path in copies()}
 
 
-def aged(path: Path, seconds: float) -> None:
+def aged(path: Path, seconds: float) -> Path:
+    """The file, which was changed so long ago by now."""
     then = time.time() - seconds
     os.utime(path, (then, then))
+    return path
+
+
+def unused(copy: Path, seconds: float) -> None:
+    """Let the copy be one that was last used so long ago."""
+    aged(room._mark_of(copy), seconds)
+
+
+def unused_s(copy: Path) -> float:
+    """For how long the copy was not used."""
+    return time.time() - room._mark_of(copy).stat().st_mtime

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.artifact import Artifact, ArtifactMissing, Draft
+from infra.artifact import Artifact, ArtifactMissing, Draft, room
+from infra.artifact.cache_folder import cache_folder
 from infra.environment import utc_now
 from infra.store import StoreError, open_store
+from tests.infra.counted import copies
 from tests.infra.small_artifact import PRINT, UNITS, commit, make
 from tests.s3 import BUCKET, S3Server
 
@@ -90,8 +92,7 @@ def test_a_full_disk_spoils_no_cache(rclone: S3Server, tmp_path: Path, monkeypat
     for limit in (0, 6_000):
         with files_end_at(limit), pytest.raises(StoreError, match="File too large.*Make room.*INSTAFLOW_CACHE"):
             made.fetch("shard-000000.tar")
-    left = [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and ".locks" not in path.parts]
-    assert left == []
+    assert copies() == [] and [*(cache_folder() / room._ARRIVING).iterdir()] == []
     assert made.fetch("shard-000000.tar").read_bytes() == b"shard-000000" * 1000
 
 

@@ -7,19 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from infra import stopping
 from infra.artifact import MANIFEST, Artifact, Draft, Folder, base_of, draft
+from infra.artifact.fingerprint import fingerprint
 from infra.artifact.redo import FORCED, redo_all, redo_units, why_redo
 from infra.errors import UserError
-from infra.recipe import Section
+from infra.recipe import ASIDE, Section
 from infra.store import Store, open_store
 from infra.upkeep.verify import damages
 from tasks.progress import Progress, silent
 from tasks.sections import Evaluate, Performance, Prompts, World
 from tasks.stage import StageResult, StageWork, Units, Work, find_cached, named_files, run_stage, stage_fingerprint
 from tasks.stages import STAGES, Extent, Group, Stage, Unit
+from tests.infra.counted import aged
 from tests.infra.test_full_disk import files_end_at
 from tests.tasks.conftest import PERF, Killed, killed_after
 
@@ -61,6 +63,7 @@ def extent(config: Text, roles: Collection[str]) -> Extent:
 
 LETTERS = Stage("letters", 1, Text, f"{__name__}:Letters", "Write letters", extent)
 ONE = replace(LETTERS, extent=lambda config, roles: Extent(((Unit("a"),),), piece="letters", merged=("word",)))
+LONE = Extent(((Unit("a"),),), piece="letters")
 BASE = base_of("letters", stage_fingerprint(LETTERS, Text(), {}))
 
 
@@ -163,6 +166,47 @@ def test_a_file_named_by_path_counts_by_its_content(tmp_path: Path) -> None:
         for name in ("one", "two", "three")
     )
     assert one == two != three
+
+
+def test_a_file_named_by_path_that_changes_makes_another_identity(tmp_path: Path) -> None:
+    """In a process that has seen it before, and where the size is what it was: a worker lives for weeks."""
+    told = Prompts(source="text", path=str(tmp_path / "one"))
+    (tmp_path / "one").write_text("same")
+    aged(tmp_path / "one", 60)
+    before = {stage_fingerprint(STAGES["prompts"], told, {}) for _ in range(2)}
+    (tmp_path / "one").write_text("else")
+    assert len(before) == 1 and stage_fingerprint(STAGES["prompts"], told, {}) not in before
+
+
+class Told(Section):
+    """Whose letters to write."""
+
+    weights: str = Field(json_schema_extra=ASIDE)
+
+
+class Meddled(StageWork[Told]):
+    """Somebody replaces the weights while the stage is at work."""
+
+    def make(self, group: Group) -> None:
+        """One file."""
+        path = self.out.workdir / "a.txt"
+        path.write_text("made")
+        self.out.commit_unit("a", {path.name: path})
+        Path(self.config.weights).write_text("new")
+
+    def finish(self, units: Units) -> StageResult:
+        """Nothing more."""
+        return StageResult()
+
+
+def test_a_manifest_names_what_its_fingerprint_is_of(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("old")
+    old = Folder.open(tmp_path / "weights").digest
+    stage = replace(ONE, section=Told, work=f"{__name__}:Meddled", extent=lambda config, roles: LONE)
+    told = Told(weights=str(tmp_path / "weights"))
+    made = run_stage(stage, told, {}, open_store(tmp_path / "store"), PERF, silent)
+    assert {one.role: one.digest for one in made.manifest.inputs} == {"weights": old}
+    assert made.fingerprint == fingerprint(stage.name, stage.version, told.identity(), {"weights": old})
 
 
 def test_missing_weights_are_named_by_field() -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from flows.run.sources import folder_of, given, open_input
-from infra.artifact import Artifact, Folder
+from infra.artifact import Artifact, Folder, stamps
+from infra.artifact.fingerprint import sha256_file
 from infra.errors import UserError
 from infra.store import open_store
 from tests.infra.chain import make
+from tests.infra.counted import aged
 from tests.tasks.small_run import commit
 
 
@@ -44,8 +46,15 @@ def test_a_folder_by_its_path(teacher: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert found.folder("model") == teacher, "the tree is the folder itself"
 
 
-def test_a_folder_is_hashed_once_a_process(teacher: Path) -> None:
-    assert given("model", str(teacher)) is given("model", str(teacher))
+def test_a_folder_is_read_once_and_again_when_it_changed(teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker lives for weeks; a plan must not read a teacher and all of COCO each time."""
+    index, read = aged(teacher / "model_index.json", 60), []
+    monkeypatch.setattr(stamps, "sha256_file", lambda path: (read.append(path), sha256_file(path))[1])
+    before = {given("model", str(teacher)).digest for _ in range(3)}
+    assert read == [index]
+    index.write_text("[]")
+    after = given("model", str(teacher)).digest
+    assert read == [index] * 2 and after not in before and len(before) == 1
 
 
 def test_an_input_of_a_stage_is_a_folder_or_an_artifact(tmp_path: Path, teacher: Path) -> None:

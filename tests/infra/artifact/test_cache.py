@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +12,14 @@ import numpy as np
 import pytest
 
 from infra.artifact import Artifact, Draft, cache
-from infra.artifact.cache import cache_folder, cache_limit_bytes
+from infra.artifact.cache import keep
+from infra.artifact.cache_folder import claimed
 from infra.artifact.fingerprint import fingerprint, sha256_file
 from infra.environment import utc_now
 from infra.errors import UserError
 from infra.store import Store, open_store
-from infra.store.whole_file import TEMPORARY
 from tests import ROOT
-from tests.infra.counted import Counted, aged, held
-from tests.infra.small_artifact import make
+from tests.infra.counted import Counted, aged, copies, held, unused
 
 STORES = ("rclone",)
 SIZE = 10_000
@@ -38,16 +36,14 @@ def files(store: Store, count: int, size: int = SIZE) -> Artifact:
         for name in ("a", "b"):
             (draft.workdir / "model" / name).write_bytes(name.encode() * size)
         draft.commit_unit("model", {"model": draft.workdir / "model"})
-        made = draft.finish(["model", *(f"u{number}" for number in range(count))], 1, {}, {}, {}, {}, utc_now())
-    cache._verified.clear()
-    return made
+        return draft.finish(["model", *(f"u{number}" for number in range(count))], 1, {}, {}, {}, {}, utc_now())
 
 
 def test_the_least_recently_used_go_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     made = files(store, 5)
     monkeypatch.setenv("INSTAFLOW_CACHE_BYTES", str(3 * SIZE))
     for number in range(3):
-        aged(made.fetch(f"f{number}.bin"), 100 - number)
+        unused(made.fetch(f"f{number}.bin"), 100 - number)
     made.fetch("f0.bin")  # used again
     made.fetch("f3.bin")
     assert {*held()} == {"f0", "f2", "f3"}
@@ -60,7 +56,7 @@ def test_many_at_once_end_within_the_limit(store: Store, monkeypatch: pytest.Mon
     monkeypatch.setenv("INSTAFLOW_CACHE_BYTES", "100KB")
     with ThreadPoolExecutor(8) as pool:
         assert len([*pool.map(made.fetch, [f"f{number}.bin" for number in range(24)])]) == 24
-    sizes = [info.st_size for _, info in cache._held()]
+    sizes = [path.stat().st_size for path in copies()]
     assert sum(sizes) <= 100_000 and len(sizes) >= 5
 
 
@@ -72,18 +68,6 @@ def test_a_file_larger_than_the_limit_is_given(store: Store, monkeypatch: pytest
     assert {*held()} == {"f1"}
     with pytest.raises(UserError, match="model takes 20000 bytes, more than the cache may hold.* Raise INSTAFLOW"):
         made.folder("model")
-
-
-def test_arriving_files_stay_and_abandoned_ones_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = files(store, 2)
-    folder = made.fetch("f0.bin").parent
-    old, new = (folder / f"{TEMPORARY}{name}" for name in ("old", "new"))
-    for path in (old, new):
-        path.write_bytes(bytes(SIZE))
-    aged(old, 2 * cache._ABANDONED_S)
-    monkeypatch.setenv("INSTAFLOW_CACHE_BYTES", "1")
-    made.fetch("f1.bin")
-    assert new.exists() and not old.exists()
 
 
 _FETCH = """
@@ -127,7 +111,7 @@ def test_two_processes_that_want_one_file_download_it_once(store: Store) -> None
 def test_a_process_that_hangs_is_not_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     made = files(store, 1)
     monkeypatch.setattr(cache, "_PATIENCE_S", 0.2)
-    lock = cache_folder() / cache._LOCKS / made.files("f0.bin")[0].sha256[:2]
+    lock = claimed() / cache._LOCKS / made.files("f0.bin")[0].sha256[:2]
     lock.parent.mkdir(parents=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -166,26 +150,72 @@ def test_a_cache_that_cannot_be_written(store: Store, tmp_path: Path, monkeypatc
         made.fetch("f0.bin")
 
 
-@pytest.mark.parametrize(("text", "size"), [("200GB", 200 * 10**9), ("1.5 GiB", 3 * 2**29), ("5000", 5000)])
-def test_the_limit_is_a_size(text: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INSTAFLOW_CACHE_BYTES", text)
-    assert cache_limit_bytes() == size
+def test_a_damaged_copy_is_brought_again(store: Store) -> None:
+    """Also where this process has used it, and its size is what it was."""
+    made = files(store, 1)
+    counted = Counted(store)
+    again = Artifact(counted, made.base, made.manifest)
+    local = again.fetch("f0.bin")
+    whole = local.read_bytes()
+    for spoil in (lambda: local.write_bytes(bytes(SIZE)), lambda: local.write_bytes(b"torn"), local.unlink):
+        spoil()
+        assert again.fetch("f0.bin") == local and local.read_bytes() == whole
+    assert len(counted.names) == 4
 
 
-def test_a_limit_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INSTAFLOW_CACHE", str(tmp_path / "nothing" / "yet"))
-    assert 0 < cache_limit_bytes() < shutil.disk_usage(tmp_path).free
-    for text in ("much", "-1", "10 cows"):
-        monkeypatch.setenv("INSTAFLOW_CACHE_BYTES", text)
-        with pytest.raises(UserError, match=f"INSTAFLOW_CACHE_BYTES={text}: expected a size, for instance 200GB"):
-            cache_limit_bytes()
+def test_a_file_that_was_used_and_then_damaged_is_refused(tmp_path: Path) -> None:
+    made = files(open_store(tmp_path / "store"), 1)
+    local = made.fetch("f0.bin")
+    aged(local, 60)
+    assert made.fetch("f0.bin") == local, "read once more and then believed"
+    for damage in (bytes(SIZE), b"torn"):
+        local.write_bytes(damage)
+        with pytest.raises(UserError, match="the file is damaged: expected sha256"):
+            made.fetch("f0.bin")
 
 
-def test_a_damaged_cache_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INSTAFLOW_CACHE", str(tmp_path / "cache"))
-    made = make(open_store(f"memory://bucket{tmp_path}"))
-    record = made.files("shard-000000.tar")[0]
-    local = made.fetch(record)
-    cache._verified.clear()
-    local.write_bytes(b"torn")
-    assert made.fetch(record) == local and local.read_bytes() == b"shard-000000" * 1000
+def test_what_was_just_uploaded_is_not_downloaded(store: Store, tmp_path: Path) -> None:
+    made = files(store, 1)
+    record = made.files("f0.bin")[0]
+    (tmp_path / "f0").write_bytes(store.read(f"{made.base}/{record.path}"))
+    keep(store, made.base, record, tmp_path / "f0")
+    (tmp_path / "f0").unlink()
+    counted = Counted(store)
+    path = Artifact(counted, made.base, made.manifest).fetch(record)
+    assert counted.names == [] and sha256_file(path) == record.sha256
+
+
+def test_nothing_is_kept_that_is_not_what_was_uploaded(store: Store, tmp_path: Path) -> None:
+    made = files(store, 1)
+    (tmp_path / "f0").write_bytes(bytes(SIZE))
+    with pytest.raises(UserError, match=f"{tmp_path}/f0: changed while it was uploaded as data/f0-.*run the stage"):
+        keep(store, made.base, made.files("f0.bin")[0], tmp_path / "f0")
+    assert held() == {}
+
+
+def test_of_a_local_store_nothing_is_kept(tmp_path: Path) -> None:
+    made = files(open_store(tmp_path / "store"), 1)
+    keep(made.store, made.base, made.files("f0.bin")[0], tmp_path / "absent")
+    assert copies() == []
+
+
+_LOOK = """
+import sys
+from infra.artifact import Artifact, cache, stamps
+from infra.store import open_store
+def read(path): raise SystemExit(f"{path} is read again")
+stamps.sha256_file = cache.sha256_file = read
+made = Artifact.find(open_store("."), sys.argv[1])
+print(made.fetch("f0.bin"))
+"""
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_what_one_process_has_checked_the_next_one_need_not_read(store: Store, tmp_path: Path, is_local: bool) -> None:
+    made = files(open_store(tmp_path / "store") if is_local else store, 1)
+    if is_local:
+        aged(tmp_path / "store" / made.base / made.files("f0.bin")[0].path, 60)
+    local = made.fetch("f0.bin")
+    command = [sys.executable, "-c", _LOOK, made.uri]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (run.returncode, run.stdout.strip()) == (0, str(local)), run.stderr

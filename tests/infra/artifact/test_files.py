@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.artifact import Files, Folder
+from infra.artifact import Files, Folder, stamps
 from infra.artifact import files as module
 from infra.errors import UserError
 from infra.store import open_store
@@ -78,6 +78,24 @@ def test_of_a_large_parquet_file_the_footer_is_enough(tmp_path: Path, monkeypatc
     assert len({*found}) == 3
     (tmp_path / "a.txt").write_bytes(bytes(5000))
     assert Files.open(str(tmp_path / "a.txt")).digest == Folder.open(tmp_path / "a.txt").digest, "nothing else is cut"
+
+
+def test_a_file_is_read_once_and_again_when_it_changed(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stamps, "YOUNG_S", -60.0)  # else all of them are too young to be believed
+    read, names = Files.file, []
+    monkeypatch.setattr(Files, "file", lambda self, name: (names.append(name), read(self, name))[1])
+    first = [Files.open(path).digest for path in (root, root, f"{root}/a/1.txt")]
+    assert names == ["a/1.txt", "a/3.csv", "b/2.txt"] and first[0] == first[1]
+    open_store(root).write("a/1.txt", b"of another size")
+    assert Files.open(root).digest != first[0] and Files.open(f"{root}/a/1.txt").digest != first[2]
+    assert names[3:] == ["a/1.txt"]
+
+
+def test_a_file_that_is_gone_since_it_was_listed_is_named(root: str) -> None:
+    found = Files.open(root)
+    open_store(root).delete("a/1.txt")
+    with pytest.raises(UserError, match="a/1.txt: the file is gone since it was listed"):
+        _ = found.digest
 
 
 def test_credentials_do_not_belong_into_a_path() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.artifact.fingerprint import canonical_json, fingerprint, sha256_bytes, sha256_file, tree_digest
+from infra.artifact.fingerprint import canonical_json, fingerprint, sha256_bytes, sha256_file, tree_digest, tree_files
+from infra.errors import UserError
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(
@@ -82,3 +84,69 @@ def test_tree_digest_sees_names_and_contents_only(tmp_path: Path) -> None:
     (tmp_path / "two/d").rename(tmp_path / "two/a")
     (tmp_path / "two/a").write_text("other")
     assert first != tree_digest(tmp_path / "two")
+
+
+def placed(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root
+
+
+TEACHER = (
+    "model_index.json",
+    "unet/config.json",
+    "unet/weights.bin",
+    ".hidden/x",
+    ".dot",
+    "unet/a b/\u00fc.txt",
+    "unet-2/z",
+)
+
+
+def test_the_digest_of_a_tree_without_links_is_what_it_was(tmp_path: Path) -> None:
+    root = placed(tmp_path / "teacher", *TEACHER)
+    (root / "empty").mkdir()
+    assert tree_digest(root) == "5053bb4efa69067db37c2bfb2bc1179bc08ac8ce64a81e922b7a33910b37afc0"
+    (root / "link.bin").symlink_to("unet/weights.bin")
+    assert tree_digest(root) == "e419dec4e217ce955a356d538f52523e83494c6c3fadb917eb844e760752c35e"
+
+
+def test_linked_folders_are_followed(tmp_path: Path) -> None:
+    """As hub caches make them: the same digest as that of a copy, and another one with other weights."""
+    plain, linked = placed(tmp_path / "plain", *TEACHER), placed(tmp_path / "linked", *TEACHER)
+    (linked / "unet").rename(tmp_path / "blobs")
+    (linked / "unet").symlink_to("../blobs")
+    (tmp_path / "called").symlink_to(linked)
+    assert tree_digest(plain) == tree_digest(linked) == tree_digest(tmp_path / "called")
+    assert [*tree_files(linked)] == sorted(TEACHER)
+    (tmp_path / "blobs" / "weights.bin").write_text("other")
+    assert tree_digest(plain) != tree_digest(linked)
+
+
+def test_a_folder_that_is_linked_twice_is_there_twice(tmp_path: Path) -> None:
+    root = placed(tmp_path / "teacher", "shared/x")
+    (root / "one").symlink_to("shared")
+    (root / "inner").mkdir()
+    (root / "inner" / "two").symlink_to("../shared")
+    assert [*tree_files(root)] == ["inner/two/x", "one/x", "shared/x"]
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "named"),
+    [("a/up", "..", "a/up"), ("a/x", ".", "a/x"), ("a/x", "../../beside", "a/x/back"), ("a/x", "x", "a/x")],
+)
+def test_links_in_a_circle_are_refused_by_name(tmp_path: Path, link: str, target: str, named: str) -> None:
+    root = placed(tmp_path / "teacher", "a/1")
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "back").symlink_to(root)
+    (root / link).symlink_to(target)
+    with pytest.raises(UserError, match=f"^{root / named}: this link leads to .* Remove it"):
+        tree_digest(root)
+
+
+def test_what_is_no_file_is_left_out(tmp_path: Path) -> None:
+    root = placed(tmp_path / "teacher", "a")
+    (root / "nowhere").symlink_to("absent")
+    os.mkfifo(root / "pipe")
+    assert [*tree_files(root)] == ["a"]

@@ -9,6 +9,7 @@ import pytest
 from infra.artifact import Folder
 from infra.artifact.fingerprint import sha256_bytes, tree_digest
 from infra.errors import UserError
+from tests.infra.counted import aged
 
 
 def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
@@ -42,3 +43,22 @@ def test_a_missing_folder_says_where_paths_start(tmp_path: Path, monkeypatch: py
     with pytest.raises(UserError) as caught:
         Folder.open("weights/sd15")
     assert str(caught.value) == f"weights/sd15: no such file or folder. Check the path; it starts at {tmp_path}."
+
+
+def test_a_linked_part_that_changes_changes_the_digest(tmp_path: Path) -> None:
+    """Also in a process that has opened the folder before, and where the size is what it was."""
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "blobs").mkdir()
+    weights = tmp_path / "blobs" / "weights.safetensors"
+    weights.write_bytes(b"old")
+    aged(weights, 60)
+    (tmp_path / "teacher" / "unet").symlink_to("../blobs")
+    before = [Folder.open(tmp_path / "teacher").digest for _ in range(2)]
+    weights.write_bytes(b"new")
+    after = Folder.open(tmp_path / "teacher").digest
+    assert len({*before}) == 1 and after not in before and after == tree_digest(tmp_path / "teacher")
+
+
+def test_what_cannot_be_read_is_named() -> None:
+    with pytest.raises(UserError, match="/proc/self/mem: cannot be read: .*Make it readable"):
+        Folder.open("/proc/self/mem")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 import pytest
 
-from infra.artifact import Artifact, cache
+from infra.artifact import Artifact
 from infra.pairs import PairDataset
 from infra.shards import maps as shard_maps
 from infra.store import Store
-from tests.infra.counted import Counted, aged, held
+from tests.infra.counted import Counted, copies, held, unused, unused_s
 from tests.infra.small_pairs import commit, sample, shards
 
 STORES = ("rclone",)
@@ -30,7 +29,7 @@ def test_pairs_that_do_not_fit_are_read_all_the_same(
     for ids in order.reshape(6, 4):
         noise, _, prompts = data.batch(ids)
         np.testing.assert_array_equal(noise.numpy(), np.stack([sample(int(one)).noise for one in ids]))
-        assert sum(info.st_size for _, info in cache._held()) <= 2 * size
+        assert sum(path.stat().st_size for path in copies()) <= 2 * size
         assert data._shards._mapped_bytes <= 2 * size
 
 
@@ -65,8 +64,8 @@ def test_what_a_long_training_reads_counts_as_used(store: Store, monkeypatch: py
     data = PairDataset(commit(store, shards([2, 2])))
     data.batch(np.arange(4))
     for path in held().values():
-        aged(path, 1000)
+        unused(path, 1000)
     monkeypatch.setattr(shard_maps, "_TOUCH_S", -1.0)
     data.batch(np.array([0]))
-    ages = {name: time.time() - path.stat().st_mtime for name, path in held().items()}
+    ages = {name: unused_s(path) for name, path in held().items()}
     assert ages["shard"] < 500 < ages["index"]
