@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from infra.artifact.cache_folder import cache_folder
 from infra.store import open_store
 from tasks.train.batches import Batches
 from tasks.train.pair_sets import PairSets
+from tests.infra.counted import copies
 from tests.infra.small_pairs import commit, shards
 
 
@@ -19,7 +19,7 @@ def test_a_resumed_training_goes_on_with_the_same_pairs(tmp_path: Path, monkeypa
     made = commit(open_store(f"memory://bucket{tmp_path}"), shards([5, 4, 2]))
     batches = Batches(PairSets([made]), 3, 4)
     whole = [batches(step) for step in range(12)]
-    assert len([*cache_folder().rglob("*.tar")]) == 3
+    assert len([path for path in copies() if path.suffix == ".tar"]) == 3
     for first in range(12):
         resumed = Batches(PairSets([made]), 3, 4)
         for step in range(first, 12):
