@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from infra.address import public
 from infra.errors import UserError
 
 SCHEME = "hub://"
@@ -34,7 +35,7 @@ def snapshot(address: str) -> Path:
 
 def _remedy(repository: str, revision: str, asked: bool, error: Exception) -> str:
     if asked:
-        why = str(error).strip().splitlines()[0]
+        why = public(str(error).strip().splitlines()[0])  # redirects are signed
         return f"{repository} at {revision} cannot be downloaded: {why}"
     return (
         f"{repository} at {revision} is not in the hub's cache, and nothing is downloaded unasked. Set `download`"

@@ -25,6 +25,7 @@ from prefect.events import emit_event
 from prefect.exceptions import PrefectException
 
 from flows.pace import Pace
+from infra.address import public
 from infra.artifact import Artifact
 
 EVERY_S = 2.0
@@ -50,7 +51,7 @@ class Mirror:
             try:
                 job()
             except _ERRORS as error:
-                _log.warning("Prefect was not told about %s: %s", self._key, error)
+                _log.warning("Prefect was not told about %s: %s", self._key, public(str(error)))
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """A Progress: the progress artifact, at most every two seconds."""

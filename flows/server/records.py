@@ -17,6 +17,8 @@ from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 
+from infra.address import public
+
 WITHIN_S = 10.0
 _log = logging.getLogger(__name__)
 _task_runs: set[UUID] = set()
@@ -48,7 +50,7 @@ def _missing() -> int:
         with get_client(sync_client=True) as client:
             found = client.read_task_runs(task_run_filter=wanted)
     except httpx.HTTPError as error:
-        _log.warning("the Prefect server does not answer any more: %s", error)
+        _log.warning("the Prefect server does not answer any more: %s", public(str(error)))
         return 0
     ended = {run.id for run in found if run.state is not None and run.state.is_final()}
     _task_runs.difference_update(ended)

@@ -6,6 +6,7 @@ import json
 import signal
 import sqlite3
 import stat
+import sys
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -14,9 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.cli.app import main
 from flows.cli.status_table import standing
 from flows.recipes import load_recipe
-from flows.server.local import Endpoint
+from flows.server.local import Endpoint, local_server
 from infra.artifact import Artifact
 from infra.store import open_store
 from infra.upkeep.runs import list_runs
@@ -238,19 +240,6 @@ def test_a_standing_server_takes_the_records_of_later_runs(start: Start, cli: Cl
     assert cli("run", "tiny").returncode == 0
     assert endpoint.is_up(), "a run leaves the standing server alone"
     secret = (endpoint.auth or "").partition(":")[2].encode()
-    locked = (
-        "the server refuses us (HTTP 401): it asks for a password, or for another. Put what it was started with into"
-    )
-    with_it = endpoint.url.replace("http://", f"http://{endpoint.auth}@")
-    for settings, message in (
-        ({"PREFECT_API_URL": endpoint.url}, locked),
-        ({"PREFECT_API_URL": endpoint.url, "PREFECT_API_AUTH_STRING": "instaflow:wrong"}, locked),
-        ({"PREFECT_API_URL": with_it}, f"PREFECT_API_URL {endpoint.url}: the URL carries a user name and password"),
-    ):
-        told = cli("run", "tiny", **settings)
-        assert told.returncode == 2 and message in told.stderr and "Traceback" not in told.stderr, told.stderr
-        assert secret.decode() not in told.stderr + told.stdout
-    assert cli("run", "tiny", "--only", "world", **endpoint.environment()).returncode == 0
     for path in prefect_home.rglob("*"):
         assert path == door or not path.is_file() or secret not in path.read_bytes(), path
     process.send_signal(signal.SIGINT)
@@ -291,61 +280,73 @@ def test_a_users_mistake_is_a_sentence(cli: Cli, tmp_path: Path, arguments: list
     assert message in run.stderr and "Traceback" not in run.stderr
 
 
+@pytest.fixture
+def named(tmp_path: Path) -> dict[str, str]:
+    """Two artifacts in the store: `PAIRS`, which is no model, and `STUDENT`; beside it what is somebody's."""
+    store = open_store(tmp_path / "store")
+    (tmp_path / "a-file").write_text("mine")
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "model_index.json").write_text("{}")
+    student = commit(store, "distill", {"model": tmp_path / "teacher"})
+    return {"PAIRS": make(store, "pairs", {}).base, "STUDENT": student.base}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            ["generate", "a ring", "--model", "PAIRS"],
-            "holds no folder model; it has shard-000000.tar, shard-000001.tar.",
-        ),
-        (["export", "PAIRS", "out"], "holds no folder to export; a teacher, adopt, reflow, distill, direct does."),
-        (
-            ["export", "STUDENT", "a-file"],
-            "a-file: is a file. Name a new folder, so that nothing of yours is replaced.",
-        ),
-        (["export", "STUDENT", "a-file/in"], "a-file/in: cannot write here: "),
+        (["generate", "ring", "--model", "PAIRS"], "holds no folder model; it has shard-000000.tar, shard-000001.tar."),
+        (["export", "STUDENT", "a-file"], "a-file: is a file. Name a new folder, so that nothing of yours is replaced"),
         (["export", "STUDENT", "/proc/x"], "/proc/x: cannot write here: "),
         (["artifacts", "show", "../abc"], "artifact ../abc: nothing of that name in "),
-        (["artifacts", "show", "../../abc/0"], "artifact ../../abc/0: nothing of that name in "),
         (["artifacts", "gc", "--grace", "9999999999d"], "--grace 9999999999d: expected a number and s, m, h or d"),
-        (["artifacts", "gc", "--grace", "999999d"], "--grace 999999d: expected a number and s, m, h or d"),
         (["server", "--port", "99999"], "Invalid value for '--port'"),
         (["mini", "--out", "."], "teacher: would be replaced, and is not what was put there before"),
-        (
-            ["status", "--store", "s3://bucket/path?sig=hunter2"],
-            "store s3://bucket/path: the URL carries a query (?...)",
-        ),
+    ],
+)
+def test_a_wrong_name_is_a_sentence(
+    cli: Cli, tmp_path: Path, named: dict[str, str], arguments: list[str], message: str
+) -> None:
+    run = cli(*(named.get(one, one) for one in arguments))
+    assert run.returncode == 2 and message in run.stderr and "Traceback" not in run.stderr, run
+    assert (tmp_path / "a-file").read_text() == "mine" and (tmp_path / "teacher" / "model_index.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["artifacts", "show", "../../abc/0"], "artifact ../../abc/0: nothing of that name in "),
+        (["artifacts", "gc", "--grace", "999999d"], "--grace 999999d: expected a number and s, m, h or d"),
+        (["export", "PAIRS", "out"], "holds no folder to export; a teacher, adopt, reflow, distill, direct does."),
+        (["export", "STUDENT", "a-file/in"], "a-file/in: cannot write here: "),
+        (["status", "--store", "s3://bucket/path?sig=hunter2"], "store s3://bucket/path: the URL carries a query (?"),
         (["plan", "tiny", "--set", "teacher.path=s3://k:hunter2@b/x"], "teacher.path: path s3://b/x: the URL carries"),
         (
             ["plan", "tiny", "--set", "prompts={source: text, path: 'https://h/x.txt?sig=hunter2'}"],
             "prompts.path: path https://h/x.txt: the URL carries a query (?...)",
         ),
-        (
-            ["generate", "a ring", "--model", "s3://b/distill/0?sig=hunter2"],
-            "artifact s3://b/distill/0: the URL carries",
-        ),
+        (["generate", "a", "--model", "s3://b/distill/0?sig=hunter2"], "artifact s3://b/distill/0: the URL carries a"),
         (
             ["artifacts", "cp", "PAIRS", "s3://k:hunter2@b/x"],
             "store s3://b/x: the URL carries a user name and password",
         ),
-        (["evaluate", "s3://k:hunter2@b/x/0", "--preset", "mini-1k"], "artifact s3://b/x/0: the URL carries"),
+        (["evaluate", "s3://k:hunter2@b/x/0", "--preset", "mini-1k"], "artifact s3://b/x/0: the URL carries a user"),
     ],
 )
-def test_a_wrong_name_is_a_sentence_and_a_secret_is_not_repeated(
-    cli: Cli, tmp_path: Path, arguments: list[str], message: str
+def test_a_wrong_place_is_a_sentence_and_no_secret_is_repeated(
+    tmp_path: Path,
+    named: dict[str, str],
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    store = open_store(tmp_path / "store")
-    (tmp_path / "a-file").write_text("mine")
-    (tmp_path / "teacher").mkdir()
-    (tmp_path / "teacher" / "model_index.json").write_text("{}")
-    names = {
-        "PAIRS": make(store, "pairs", {}).base,
-        "STUDENT": commit(store, "distill", {"model": tmp_path / "teacher"}).base,
-    }
-    run = cli(*(names.get(one, one) for one in arguments))
-    assert run.returncode == 2, run
-    assert message in run.stderr and "Traceback" not in run.stderr and "hunter2" not in run.stderr + run.stdout
-    assert (tmp_path / "a-file").read_text() == "mine" and (tmp_path / "teacher" / "model_index.json").is_file()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the command would set it for good
+    monkeypatch.setattr(sys, "argv", ["instaflow", *(named.get(one, one) for one in arguments)])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    told = capsys.readouterr()
+    assert message in told.err and "hunter2" not in told.err + told.out
 
 
 @pytest.mark.parametrize(
@@ -362,6 +363,29 @@ def test_an_api_that_does_not_answer_is_named(cli: Cli, url: str, message: str) 
     run = cli("run", "tiny", PREFECT_API_URL=url)
     assert run.returncode == 2 and f"PREFECT_API_URL {message}" in run.stderr, run
     assert "Traceback" not in run.stderr and "hunter2" not in run.stderr
+
+
+@pytest.mark.server
+def test_a_server_that_wants_a_password_says_so_and_the_password_is_not_repeated(cli: Cli) -> None:
+    with local_server() as endpoint:
+        locked = (
+            f"PREFECT_API_URL {endpoint.url}: the server refuses us (HTTP 401): it asks for a password, or for another"
+        )
+        wrong = {"PREFECT_API_URL": endpoint.url, "PREFECT_API_AUTH_STRING": "instaflow:hunter2"}
+        open_url = endpoint.url.replace("http://", f"http://{endpoint.auth}@")
+        for settings, message in (
+            ({"PREFECT_API_URL": endpoint.url}, locked),
+            (wrong, locked),
+            (
+                {"PREFECT_API_URL": open_url},
+                f"PREFECT_API_URL {endpoint.url}: the URL carries a user name and password",
+            ),
+        ):
+            told = cli("run", "tiny", **settings)
+            assert told.returncode == 2 and message in told.stderr and "Traceback" not in told.stderr, told
+            for secret in ("hunter2", (endpoint.auth or "").partition(":")[2]):
+                assert secret not in told.stderr + told.stdout
+        assert cli("run", "tiny", "--only", "world", **endpoint.environment()).returncode == 0
 
 
 def _server_of(pid: int) -> list[psutil.Process]:

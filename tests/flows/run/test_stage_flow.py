@@ -22,10 +22,11 @@ from flows.run.stage_flow import STAGE_FLOWS
 from flows.run.watch import Watch, watching
 from flows.server.connection import connected
 from infra.artifact import Artifact
+from infra.errors import UserError
 from infra.store import Store, open_store
 from infra.upkeep.runs import list_runs, read_ref
 from infra.upkeep.sweep import garbage
-from tasks.sections import Performance, ReflowJob, ReflowPhase, World
+from tasks.sections import Adopt, PairsJob, Performance, ReflowJob, ReflowPhase, World
 from tasks.stages import STAGES, Stage
 from tests import ROOT
 from tests.flows import small_stages
@@ -60,6 +61,17 @@ def test_parameters_are_validated_from_json() -> None:
             pairs.validate_parameters(parameters | {"name": name})
 
 
+@pytest.mark.parametrize("address", ["https://host/x.txt?sig=hunter2", "s3://key:hunter2@bucket/x.txt"])
+def test_a_secret_in_a_parameter_is_refused_and_not_repeated(address: str, tmp_path: Path) -> None:
+    config = {"source": "text", "path": address}
+    with pytest.raises(Exception, match=r"prompts|config") as caught:
+        STAGE_FLOWS["prompts"].validate_parameters({"config": config, "inputs": {}, "store": "s"})
+    assert "the URL carries" in str(caught.value) and "hunter2" not in str(caught.value)
+    with pytest.raises(UserError, match="the URL carries") as refused:
+        stage_flow.run("adopt", Adopt(), {"teacher": address}, str(tmp_path), Performance())
+    assert "hunter2" not in str(refused.value)
+
+
 @pytest.mark.server
 def test_one_stage_flow_runs_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -69,6 +81,10 @@ def test_one_stage_flow_runs_by_itself(tmp_path: Path, monkeypatch: pytest.Monke
     store, beats = open_store(tmp_path / "store"), list[int]()
     world, watch = STAGE_FLOWS["world"], Watch(STAGES["world"].extent(World(), ()), lambda: beats.append(1))
     with connected() as url:
+        with pytest.raises(
+            UserError, match=r"^stage pairs: inputs: prompts is missing, found teacher\. Name it: an art"
+        ):
+            STAGE_FLOWS["pairs"](PairsJob(samples=2), {"teacher": "mini"}, str(tmp_path / "other"))
         assert httpx.post(f"{url}/flow_runs/count").status_code == 401, "the password is asked for"
         uri = world(World(val_images=7), {}, store.url)
         state = world(World(val_images=7), {}, store.url, return_state=True)

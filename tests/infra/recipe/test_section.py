@@ -8,7 +8,8 @@ import pytest
 from pydantic import Field, JsonValue, ValidationError
 
 from infra.artifact.fingerprint import fingerprint
-from infra.recipe import FILES, Section, as_before
+from infra.errors import UserError
+from infra.recipe import FILES, Section, apply_overrides, as_before
 from tests.infra.recipe.small_recipe import Bread, Oven, Phase
 
 
@@ -28,6 +29,19 @@ from tests.infra.recipe.small_recipe import Bread, Oven, Phase
 def test_what_is_not_meant_is_refused(data: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Oven(**data)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://host/x?sig=hunter2", "s3://key:hunter2@bucket/x", "https://hunter2@host/x"]
+)
+def test_a_secret_in_the_address_of_a_file_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(ValidationError, match=r"brand\n.*the URL carries") as caught:
+        Oven(brand=address)
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(UserError, match=r"--set oven\.brand=.*: oven\.brand: path .*the URL carries") as told:
+        apply_overrides(Bread(name="rye"), [f"oven.brand={address}"])
+    assert "hunter2" not in str(told.value)
+    assert Oven(brand="s3://bucket/part-?.parquet").brand == "s3://bucket/part-?.parquet"
 
 
 def test_a_section_is_frozen() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from infra.artifact.cache_folder import cache_folder
 from infra.store import open_store
 from tasks.train.batches import Batches
 from tasks.train.pair_sets import PairSets
