@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,18 @@ def test_stock_safetensors_reads_what_is_written_and_writes_what_is_read(
     assert TensorFile(path).kinds == kinds(tensors)
     save_file(tensors, path)
     assert _same({**TensorFile(path)}, tensors)
+
+
+def test_every_tensor_is_aligned(tmp_path: Path) -> None:
+    """Who maps the file reads numbers where they may lie."""
+    tensors = {f"{name}{dtype}": torch.ones(3, dtype=dtype) for name in "ab" for dtype in reversed(DTYPES)}
+    write(tmp_path / "state", tensors)
+    data = (tmp_path / "state").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    assert length % 8 == 0 and data[8:9] == b"{"
+    assert all(one["data_offsets"][0] % tensors[name].itemsize == 0 for name, one in header.items())
+    assert _same(load_file(tmp_path / "state"), tensors)
 
 
 def _same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from infra.artifact import Draft
-from infra.artifact.workdir import WorkFolder
+from infra.artifact.workdir import WorkFolder, _remove_abandoned
 from infra.store import open_store
 from tests import ROOT
 
@@ -106,6 +107,25 @@ def test_nobody_takes_a_new_folder_for_an_abandoned_one(tmpdir: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         [*pool.map(work, range(8))]
     assert [*tmpdir.iterdir()] == []
+
+
+def test_a_lock_that_was_taken_for_abandoned_before_it_was_held_is_made_anew(
+    tmpdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, begun = fcntl.flock, list[int]()
+
+    def late(held: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX:
+            begun.append(held)
+            if len(begun) == 1:
+                _remove_abandoned(tmpdir)  # what another process does at this moment
+        flock(held, operation)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    with WorkFolder("pairs") as folder:
+        assert len(begun) == 2 and [path.stem for path in tmpdir.glob("*.lock")] == [folder.name]
+        _remove_abandoned(tmpdir)
+        assert folder.is_dir()
 
 
 def test_a_lock_that_nobody_may_open_is_left_alone(tmpdir: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.artifact import Artifact, ArtifactMissing
+from infra.artifact.manifest import FileRecord, UnitRecord
 from infra.artifact.redo import redo_all
 from infra.errors import UserError
 from infra.store import Store, open_store
@@ -160,6 +161,20 @@ def test_a_run_that_takes_an_old_artifact_in_between_keeps_it(tmp_path: Path, mo
     assert [one.what for one in sweep(racing, found, _late())] == [loose.base]
     assert {path: plain.read(path) for path in before} == before and plain.list(loose.base) == []
     assert all([*damages(entry.artifact)] == [] for entry in entries(plain) if entry.artifact)
+
+
+def test_an_orphan_that_a_run_has_come_to_name_is_kept(store: Store) -> None:
+    made = make(store, "pairs", {})
+    blob, orphan = b"made again", f"{made.base}/data/shard-000002-000000000000.tar"
+    store.write(orphan, blob)
+    found = garbage(store, _late())
+    assert [one.what for one in found] == [made.base]
+    write_begun(store, "mini", "pairs-1", made.base)
+    found = garbage(store, _late())
+    assert [one.what for one in found] == [orphan]
+    file = FileRecord(path=orphan.removeprefix(f"{made.base}/"), sha256="0" * 64, bytes=len(blob))
+    store.write(f"{made.base}/units/shard-000002.json", UnitRecord(unit="shard-000002", files=[file]).to_bytes())
+    assert sweep(store, found, _late()) == [] and store.read(orphan) == blob
 
 
 def test_what_was_not_shown_is_not_removed(store: Store) -> None:
