@@ -6,7 +6,6 @@ import math
 import time
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +32,15 @@ TRIES_PER_PROMPT = 40
 SPARE = 1.5
 """Candidates for each prompt that is wanted, at first: near duplicates are dropped from among them."""
 _MEGABYTE = 1_000_000
+_SCHEMA = pa.schema(
+    {
+        "index": pa.int64(),
+        "part": pa.string(),
+        "prompt": pa.string(),
+        "source_file": pa.dictionary(pa.int32(), pa.string()),
+        "source_row": pa.int64(),
+    }
+)
 _ROWS, _GROUP = 1 << 16, 1 << 20
 """Prompts that are held while they are compared, and while they are written: a row group of Parquet."""
 
@@ -135,16 +143,14 @@ class SamplePrompts(StageWork[PromptsJob]):
 
     def _write(self, path: Path, candidates: pa.Table, chosen: NDArray[np.int64]) -> None:
         """A row group at a time, for that is what Parquet wants to be given."""
-        groups = [chosen[start : start + _GROUP] for start in range(0, len(chosen), _GROUP)]
-        tables = (self._rows(candidates, group, at * _GROUP) for at, group in enumerate(groups))
-        first = next(tables)
-        with pq.ParquetWriter(path, first.schema) as writer:
-            for table in chain([first], tables):
-                writer.write_table(table, _GROUP)
+        with pq.ParquetWriter(path, _SCHEMA) as writer:
+            for start in range(0, len(chosen), _GROUP):
+                writer.write_table(self._rows(candidates, chosen[start : start + _GROUP], start), _GROUP)
 
     def _rows(self, candidates: pa.Table, chosen: NDArray[np.int64], start: int) -> pa.Table:
         """The rows of the sample from `start` on that these candidates are."""
-        around = candidates.slice(chosen[0], chosen[-1] - chosen[0] + 1).combine_chunks()
+        kept = candidates.select(["prompt", "file", "row"])
+        around = kept.slice(chosen[0], chosen[-1] - chosen[0] + 1).combine_chunks()
         sample, indices = around.take(chosen - chosen[0]), np.arange(start, start + len(chosen))
         names = ["mini"] if self.config.source == "mini" else [*self.files.sizes]
         sources = pa.DictionaryArray.from_arrays(sample["file"].combine_chunks(), pa.array(names))
