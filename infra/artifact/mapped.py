@@ -50,3 +50,4 @@ def _write(rows: Callable[[pq.ParquetFile], Rows], source: Path, target: Path) -
         with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
+    pa.default_memory_pool().release_unused()  # what was decoded

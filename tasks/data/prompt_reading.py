@@ -35,12 +35,15 @@ class Reading:
     @classmethod
     def resumed(cls, config: PromptsJob, excluded: frozenset[str], out: Draft, limit: int) -> Reading:
         """The pass for `limit` candidates, from its latest checkpoint on if there is one."""
+        path = out.workdir / f"{_phase(limit)}.arrow"
+        path.unlink(missing_ok=True)
         names = ["read", *(one.name for one in filters(config)), *_REFUSALS]
         found = latest(out, {"fingerprint": out.fingerprint}, _phase(limit))
         if found is None:
-            return cls(config, excluded, out, Smallest(limit), dict.fromkeys(names, 0))
+            return cls(config, excluded, out, Smallest(limit, path), dict.fromkeys(names, 0))
         counts = dict(zip(names, found.tensors["counts"].tolist(), strict=True))
-        return cls(config, excluded, out, Smallest(limit, from_tensor(found.tensors["sample"])), counts, found.step)
+        from_tensor(found.tensors["sample"], path)
+        return cls(config, excluded, out, Smallest(limit, path), counts, found.step)
 
     def read(self, pieces: Sequence[Piece], told: Callable[[float], None], enough: bool = False) -> None:
         """Read the pieces that are not done yet; with ``enough`` only until the sample is full.
@@ -84,7 +87,7 @@ class Reading:
         return "evaluation_caption" if fold in self.excluded else None
 
     def _save(self) -> None:
-        tensors = {"sample": to_tensor(self.sample.table), "counts": torch.tensor([*self.counts.values()])}
+        tensors = {"sample": to_tensor(self.sample), "counts": torch.tensor([*self.counts.values()])}
         layout = {"fingerprint": self.out.fingerprint}
         save(self.out, Checkpoint(self.done, tensors, layout, _phase(self.sample.limit)))
 

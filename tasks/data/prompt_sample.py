@@ -1,6 +1,12 @@
-"""The prompts with the smallest hashes: a sample that depends neither on the order nor on the number of files."""
+"""The prompts with the smallest hashes: a sample that depends neither on the order nor on the number of files.
+
+It lies in a file and is mapped: what is held of it is a batch, however large it is.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +17,8 @@ SCHEMA = pa.schema(
     {"hash": pa.uint64(), "prompt": pa.large_string(), "file": pa.int32(), "row": pa.int64(), "copies": pa.int64()}
 )
 _ALL = 1 << 64
-_AT_LEAST = 1 << 14  # rows that are worth a sort
+_AT_LEAST, _AT_MOST = 1 << 14, 1 << 18  # rows that are worth a pass over the sample, and rows that are held
+_ROWS = 1 << 16
 
 
 class Smallest:
@@ -19,17 +26,19 @@ class Smallest:
 
     Several rows of one hash are one prompt: the smallest text, then file, then row stands for it. So the outcome is a
     function of the set of rows, and every number of a hash that is kept to the end is exact: what is left out has
-    `limit` smaller ones before it.
+    `limit` smaller ones before it. `path` is the file that it lies in; what is there already is gone on with.
     """
 
-    def __init__(self, limit: int, table: pa.Table | None = None) -> None:
-        self.limit = limit
-        self._table = SCHEMA.empty_table() if table is None else table
+    def __init__(self, limit: int, path: Path) -> None:
+        self.limit, self.path = limit, path
         self._pending: list[pa.Table] = []
         self._waiting = 0
-        self._bound()
+        if not path.exists():
+            _write(path, iter(()))
+        self._open()
 
-    def _bound(self) -> None:
+    def _open(self) -> None:
+        self._table = pa.ipc.open_stream(pa.memory_map(str(self.path))).read_all()
         self.above = self._table["hash"][-1].as_py() + 1 if len(self._table) >= self.limit else _ALL
         """A row with this hash or a larger one is of no use."""
 
@@ -40,19 +49,22 @@ class Smallest:
         arrays = [pa.array(values, kind) for values, kind in zip(columns, SCHEMA.types, strict=True)]
         self._pending.append(pa.table(arrays, schema=SCHEMA))
         self._waiting += count
-        if self._waiting >= max(self.limit // 2, _AT_LEAST):
-            self._merge()
+        if self._waiting >= min(max(self.limit // 2, _AT_LEAST), _AT_MOST):
+            self.merge()
 
-    def _merge(self) -> None:
+    def merge(self) -> None:
+        """Bring the file up to what was added."""
         if self._pending:
-            self._table = merged(pa.concat_tables([self._table, *self._pending])).slice(0, self.limit).combine_chunks()
+            part = self.path.with_suffix(".part")
+            _write(part, _first(self.limit, _joined(self._table, merged(pa.concat_tables(self._pending)))))
+            part.replace(self.path)
             self._pending, self._waiting = [], 0
-            self._bound()
+            self._open()
 
     @property
     def table(self) -> pa.Table:
-        """The sample, in the order of the hashes."""
-        self._merge()
+        """The sample, in the order of the hashes; a map of the file, in chunks."""
+        self.merge()
         return self._table
 
     @property
@@ -74,14 +86,35 @@ def merged(rows: pa.Table) -> pa.Table:
     return kept.set_column(kept.column_names.index("copies"), "copies", pa.array(copies, pa.int64()))
 
 
-def to_tensor(table: pa.Table) -> torch.Tensor:
-    """A table as bytes [N], for a checkpoint."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return torch.frombuffer(bytearray(sink.getvalue()), dtype=torch.uint8)
+def _joined(sample: pa.Table, more: pa.Table) -> Iterator[pa.Table]:
+    """Both, which are in the order of their hashes, as one that is, piece by piece."""
+    hashes, done = more["hash"].to_numpy(), 0
+    for start in range(0, len(sample), _ROWS):
+        piece = sample.slice(start, _ROWS)
+        upto = int(np.searchsorted(hashes, np.uint64(piece["hash"][-1].as_py()), side="right"))
+        yield merged(pa.concat_tables([piece, more.slice(done, upto - done)])) if upto > done else piece
+        done = upto
+    yield more.slice(done)
 
 
-def from_tensor(data: torch.Tensor) -> pa.Table:
-    """The table that :func:`to_tensor` was given."""
-    return pa.ipc.open_stream(data.numpy().tobytes()).read_all()
+def _first(limit: int, pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    for piece in pieces:
+        yield piece.slice(0, limit)
+        limit -= min(limit, len(piece))
+
+
+def _write(path: Path, pieces: Iterator[pa.Table]) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as stream:
+        for piece in pieces:
+            stream.write_table(piece.combine_chunks())
+
+
+def to_tensor(sample: Smallest) -> torch.Tensor:
+    """A sample as bytes [N], for a checkpoint: those of its file, mapped."""
+    sample.merge()
+    return torch.from_numpy(np.memmap(sample.path, np.uint8, "c"))
+
+
+def from_tensor(data: torch.Tensor, path: Path) -> None:
+    """Put the sample that :func:`to_tensor` was given where :class:`Smallest` goes on with it."""
+    data.numpy().tofile(path)

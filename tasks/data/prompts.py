@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,17 @@ TRIES_PER_PROMPT = 40
 SPARE = 1.5
 """Candidates for each prompt that is wanted, at first: near duplicates are dropped from among them."""
 _MEGABYTE = 1_000_000
+_SCHEMA = pa.schema(
+    {
+        "index": pa.int64(),
+        "part": pa.string(),
+        "prompt": pa.string(),
+        "source_file": pa.dictionary(pa.int32(), pa.string()),
+        "source_row": pa.int64(),
+    }
+)
+_ROWS, _GROUP = 1 << 16, 1 << 20
+"""Prompts that are held while they are compared, and while they are written: a row group of Parquet."""
 
 
 class SamplePrompts(StageWork[PromptsJob]):
@@ -68,15 +79,15 @@ class SamplePrompts(StageWork[PromptsJob]):
         distinct prompts.
         """
         started = time.monotonic()
-        sample, counts = self._drawn()
+        candidates, chosen, counts = self._drawn()
         path = self.out.workdir / "prompts.parquet"
-        pq.write_table(self._rows(sample), path)
+        self._write(path, candidates, chosen)
         seconds = time.monotonic() - started
-        self.out.commit_unit("prompts", {path.name: path}, rows=len(sample), seconds=seconds, metrics=counts)
+        self.out.commit_unit("prompts", {path.name: path}, rows=self.wanted, seconds=seconds, metrics=counts)
         self.work.advance(self.work.extent.pieces - self.work.done)
 
-    def _drawn(self) -> tuple[pa.Table, dict[str, int]]:
-        """The sample and what became of the other rows.
+    def _drawn(self) -> tuple[pa.Table, NDArray[np.int64], dict[str, int]]:
+        """The candidates, which of them are the sample, and what became of the other rows.
 
         Near duplicates take a share of the candidates that nobody knows before: when there are too few left, the
         source is read again for more. The sample is the same as with more from the start.
@@ -85,10 +96,11 @@ class SamplePrompts(StageWork[PromptsJob]):
         while True:
             read = self._read(limit)
             candidates = read.sample.table
-            repeated = self._repeated(candidates["prompt"].to_pylist())
+            repeated = self._repeated(candidates["prompt"])
             good = np.flatnonzero(~repeated)
             if len(good) >= self.wanted:
-                return candidates.take(good[: self.wanted]), _account(read, repeated, int(good[self.wanted - 1]) + 1)
+                chosen = good[: self.wanted]
+                return candidates, chosen, _account(read, repeated, int(chosen[-1]) + 1)
             if not read.sample.full:
                 raise self._too_few(len(good), _account(read, repeated, len(candidates)))
             limit = math.ceil(SPARE * limit * self.wanted / max(1, len(good)))
@@ -115,7 +127,7 @@ class SamplePrompts(StageWork[PromptsJob]):
     def _similarity(self) -> float | None:
         return None if self.config.source == "mini" else self.config.near_duplicates
 
-    def _repeated(self, prompts: Sequence[str]) -> NDArray[np.bool_]:
+    def _repeated(self, prompts: pa.ChunkedArray) -> NDArray[np.bool_]:
         if self._similarity is None:
             return np.zeros(len(prompts), bool)
         done = 0
@@ -126,16 +138,26 @@ class SamplePrompts(StageWork[PromptsJob]):
             self.work.progress(done, len(prompts), "prompts compared")
             stopping.check()
 
-        return near_duplicates(prompts, self._similarity, told)
+        texts = (text for start in range(0, len(prompts), _ROWS) for text in prompts.slice(start, _ROWS).to_pylist())
+        return near_duplicates(texts, self._similarity, told)
 
-    def _rows(self, sample: pa.Table) -> pa.Table:
-        parts = ["reflow"] * self.config.reflow_count + ["distill"] * self.config.distill_count
+    def _write(self, path: Path, candidates: pa.Table, chosen: NDArray[np.int64]) -> None:
+        """A row group at a time, for that is what Parquet wants to be given."""
+        with pq.ParquetWriter(path, _SCHEMA) as writer:
+            for start in range(0, len(chosen), _GROUP):
+                writer.write_table(self._rows(candidates, chosen[start : start + _GROUP], start), _GROUP)
+
+    def _rows(self, candidates: pa.Table, chosen: NDArray[np.int64], start: int) -> pa.Table:
+        """The rows of the sample from `start` on that these candidates are."""
+        kept = candidates.select(["prompt", "file", "row"])
+        around = kept.slice(chosen[0], chosen[-1] - chosen[0] + 1).combine_chunks()
+        sample, indices = around.take(chosen - chosen[0]), np.arange(start, start + len(chosen))
         names = ["mini"] if self.config.source == "mini" else [*self.files.sizes]
         sources = pa.DictionaryArray.from_arrays(sample["file"].combine_chunks(), pa.array(names))
         return pa.table(
             {
-                "index": pa.array(range(len(sample)), pa.int64()),
-                "part": parts,
+                "index": pa.array(indices, pa.int64()),
+                "part": np.where(indices < self.config.reflow_count, "reflow", "distill").tolist(),
                 "prompt": sample["prompt"].cast(pa.string()),
                 "source_file": sources,
                 "source_row": sample["row"],

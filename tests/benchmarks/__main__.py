@@ -26,6 +26,8 @@ NAMES = (
     "verify",
     "shards",
     "reads",
+    "memory",
+    "first_batch",
     "pictures",
     "contention",
 )

@@ -13,7 +13,7 @@ from infra.errors import UserError
 from infra.store import open_store
 from infra.upkeep.runs import Ref, RunRecord, StageRun, write_ref, write_run
 from tests import ROOT
-from tests.benchmarks import cached, demo, pairs, plan, prompts, quality, verify
+from tests.benchmarks import cached, demo, first_batch, memory, pairs, plan, prompts, quality, verify
 from tests.benchmarks.__main__ import NAMES, bench, measured
 from tests.benchmarks.row import NOT_MEASURED, Options, Row, duration
 from tests.benchmarks.table import show
@@ -78,6 +78,25 @@ def test_prompts_are_read_and_compared(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(prompts, "COMPARED", 50)
     rows = prompts.measure(Options(tmp_path))
     assert [row.name.split(",")[0] for row in rows] == ["prompts read", "prompts read with filters", "prompts compared"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process shares is told by /proc")
+def test_processes_are_asked_what_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SHARDS", 3)
+    monkeypatch.setattr(memory, "SHARD_SIZE", 50)
+    rows = memory.measure(Options(tmp_path))
+    assert [row.name.split(",")[0] for row in rows] == ["index of 0.00015 M pairs", "prompts of 0.00015 M pairs"]
+    assert all(row.met for row in rows) and float(rows[0].measured) > 0
+
+
+def test_shards_of_the_first_batches_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_batch, "SHARDS", 24)
+    monkeypatch.setattr(first_batch, "SHARD_SIZE", 40)
+    monkeypatch.setattr(first_batch, "WINDOW", 4)
+    monkeypatch.setattr(first_batch, "STEPS", 1)
+    (row,) = first_batch.measure(Options(tmp_path))
+    assert row.met and row.measured == "2"
+    assert int(row.detail.partition("exact: ")[2].partition(",")[0]) > 12
 
 
 def test_verify_is_measured_beside_its_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
