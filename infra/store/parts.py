@@ -8,12 +8,12 @@ import mimetypes
 import os
 from asyncio import run_coroutine_threadsafe
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra.store.at_once import at_once
 from infra.store.s3 import FAILURES, Patience
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def _send_parts(local: Path, to: S3File, upload: str, patience: Patience, part_b
         sums = {name: value for name, value in answer.items() if name == "ETag" or name.startswith("Checksum")}
         return {"PartNumber": number, **sums}
 
-    with local.open("rb") as file, ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="part") as pool:
-        return [*pool.map(part, range(0, local.stat().st_size, part_bytes))]
+    with local.open("rb") as file:
+        return [*at_once(part, range(0, local.stat().st_size, part_bytes), _AT_ONCE)]
 
 
 def _complete(local: Path, to: S3File, upload: str, patience: Patience, parts: list[dict[str, Any]]) -> None:

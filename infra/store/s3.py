@@ -26,6 +26,7 @@ from botocore.handlers import add_expect_header  # type: ignore[import-untyped]
 from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from infra.errors import UserError
+from infra.store.at_once import AT_ONCE
 from infra.store.store import reason
 
 PROTOCOLS = frozenset({"s3", "s3a"})
@@ -102,6 +103,7 @@ def options(settings: Settings) -> dict[str, Any]:
     config: dict[str, Any] = {
         "connect_timeout": settings.timeout_s,
         "read_timeout": settings.timeout_s,
+        "max_pool_connections": 2 * AT_ONCE,  # botocore's 10 would have threads wait for one another
         "connector_args": {"socket_factory": partial(_socket, settings.timeout_s)},
     }
     if session.get_config_variable("max_attempts") is None:  # neither AWS_MAX_ATTEMPTS nor the profile says

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
 from infra.errors import UserError
+from infra.store.at_once import at_once
 
 Names: TypeAlias = list[str]  # inside Store the word `list` is a method
-AT_ONCE = 16
-"""Requests to a store that are under way at the same time where many files are asked for."""
 
 
 class StoreError(UserError):
@@ -98,9 +96,8 @@ class Store(ABC):
 
     def read_many(self, paths: Collection[str]) -> dict[str, bytes]:
         """The contents of small files by path, read at the same time; absent ones are left out. Raises StoreError."""
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="read") as pool:
-            found = zip(paths, pool.map(self._read_if_there, paths), strict=True)
-            return {path: data for path, data in found if data is not None}
+        found = zip(paths, at_once(self._read_if_there, paths), strict=True)
+        return {path: data for path, data in found if data is not None}
 
     def _read_if_there(self, path: str) -> bytes | None:
         try:

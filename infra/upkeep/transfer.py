@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import uuid
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
 
 from infra.artifact import MANIFEST, Artifact, ArtifactMissing
+from infra.artifact.fingerprint import sha256_file
+from infra.artifact.manifest import FileRecord
 from infra.artifact.redo import why_redo
+from infra.artifact.workdir import WorkFolder
 from infra.errors import UserError
 from infra.store import Store
+from infra.store.at_once import at_once
 from infra.upkeep.inventory import inputs_of
+
+_FILES_AT_ONCE = 4  # what is under way takes room in TMPDIR
 
 
 def with_inputs(artifact: Artifact) -> list[Artifact]:
@@ -35,21 +44,42 @@ def copy(artifact: Artifact, target: Store, copied: Callable[[int], None] = lamb
         raise UserError(f"{artifact.uri}: {reason}: it is to be redone first. Run its recipe, then copy.")
     if _is_there(artifact, target):
         return False
-    there = target.sizes(artifact.base)
-    for file in artifact.manifest.files:
-        path = f"{artifact.base}/{file.path}"
-        if there.get(path) != file.bytes:
-            target.upload(artifact.fetch(file), path)
-        copied(file.bytes)
-    for path in _small(artifact):
-        target.write(path, artifact.store.read(path))
+    there, files = target.sizes(artifact.base), artifact.manifest.files
+    with WorkFolder("cp") as folder:
+
+        def bring(file: FileRecord) -> int:
+            if there.get(f"{artifact.base}/{file.path}") != file.bytes:
+                _bring(artifact, file, target, folder)
+            return file.bytes
+
+        for size in at_once(bring, files, _FILES_AT_ONCE):
+            copied(size)
+    if not artifact.manifest.units:  # of an older version: its records let the copy be repaired by unit
+        units = artifact.store.read_many(artifact.store.list(f"{artifact.base}/units"))
+        deque(at_once(lambda path: target.write(path, units[path]), units), maxlen=0)
+    manifest = f"{artifact.base}/{MANIFEST}"
+    target.write(manifest, artifact.store.read(manifest))
     return True
 
 
-def _small(artifact: Artifact) -> Iterator[str]:
-    """The records, manifest last: unit records let the copy be repaired unit by unit."""
-    yield from artifact.store.list(f"{artifact.base}/units")
-    yield f"{artifact.base}/{MANIFEST}"
+def _bring(artifact: Artifact, file: FileRecord, target: Store, folder: Path) -> None:
+    """Put one file into `target`, checked; on the way it takes its size in `folder`, not in the cache."""
+    path = f"{artifact.base}/{file.path}"
+    local = artifact.store.local_path(path)
+    scratch = folder / uuid.uuid4().hex
+    try:
+        if local is None:
+            artifact.store.download(path, scratch)
+        found = sha256_file(local or scratch)
+        if found != file.sha256:
+            raise UserError(
+                f"{artifact.uri}/{file.path}: the file is damaged: expected sha256 {file.sha256}, found {found}."
+                f" Say `instaflow artifacts verify {artifact.base} --store {artifact.store.url}`, run its recipe, then"
+                " copy."
+            )
+        target.upload(local or scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def _is_there(artifact: Artifact, target: Store) -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from infra.artifact import Artifact
-from infra.artifact.fingerprint import sha256_file
 from infra.artifact.manifest import FileRecord
 from infra.artifact.redo import Redo, lift, redo_units
-from infra.artifact.workdir import WorkFolder
+from infra.store.at_once import at_once
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,27 @@ def damages(artifact: Artifact, seen: Callable[[int], None] = lambda count: None
 
     Nothing that was checked before is believed. Raises StoreError: an outage is no damage.
     """
-    with WorkFolder("verify") as folder:
-        for record in artifact.manifest.files:
-            problem = _problem(artifact, record, folder / "file")
+    sizes, files = artifact.store.sizes(artifact.base), artifact.manifest.files
+    with closing(at_once(lambda record: _problem(artifact, record, sizes), files)) as problems:
+        for record, problem in zip(files, problems, strict=True):
             if problem:
                 yield Damage(record.path, problem)
             seen(record.bytes)
 
 
-def _problem(artifact: Artifact, record: FileRecord, scratch: Path) -> str | None:
+def _problem(artifact: Artifact, record: FileRecord, sizes: Mapping[str, int]) -> str | None:
     path = f"{artifact.base}/{record.path}"
-    local = artifact.store.local_path(path)
-    size = artifact.store.size(path)
-    if size is None:
+    if path not in sizes:
         return "is missing"
-    if size != record.bytes:
-        return f"has {size} bytes instead of {record.bytes}"
-    if local is None:
-        artifact.store.download(path, local := scratch)
-    found = sha256_file(local)
+    if sizes[path] != record.bytes:
+        return f"has {sizes[path]} bytes instead of {record.bytes}"
+    digest = hashlib.sha256()
+    try:
+        for chunk in artifact.store.chunks(path):
+            digest.update(chunk)
+    except FileNotFoundError:  # since the listing
+        return "is missing"
+    found = digest.hexdigest()
     return None if found == record.sha256 else f"has sha256 {found} instead of {record.sha256}"
 
 

@@ -24,6 +24,7 @@ NAMES = (
     "plan",
     "restart",
     "verify",
+    "transfers",
     "shards",
     "reads",
     "memory",

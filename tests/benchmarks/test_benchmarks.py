@@ -13,7 +13,7 @@ from infra.errors import UserError
 from infra.store import open_store
 from infra.upkeep.runs import Ref, RunRecord, StageRun, write_ref, write_run
 from tests import ROOT
-from tests.benchmarks import cached, demo, first_batch, memory, pairs, plan, prompts, quality, verify
+from tests.benchmarks import cached, demo, first_batch, memory, pairs, plan, prompts, quality, transfers, verify
 from tests.benchmarks.__main__ import NAMES, bench, measured
 from tests.benchmarks.row import NOT_MEASURED, Options, Row, duration
 from tests.benchmarks.table import show
@@ -103,6 +103,14 @@ def test_verify_is_measured_beside_its_limits(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(verify, "FILE_BYTES", 2**16)
     (row,) = verify.measure(Options(tmp_path))
     assert row.met is not None and float(row.measured.partition(" ")[0]) > 0
+
+
+def test_transfers_are_measured_beside_rclone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ROUNDS": 1, "FILES": 2, "FILE_BYTES": 2**16}.items():
+        monkeypatch.setattr(transfers, name, value)
+    rows = transfers.measure(Options(tmp_path))
+    assert [row.name.split()[0] for row in rows] == ["verify", "cp"]
+    assert all(row.met is not None and float(row.measured.partition(" ")[0]) > 0 for row in rows)
 
 
 def test_a_stage_that_would_have_to_run_is_no_cached_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

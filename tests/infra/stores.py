@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,29 +21,31 @@ class FailingStore(LocalStore):
     def __init__(self, root: Path, fatal: int, *, after: bool = False) -> None:
         super().__init__(root)
         self.fatal, self.after, self.writes, self.deletes = fatal, after, 0, 0
+        self._lock = threading.Lock()
 
     @property
     def changes(self) -> int:
         return self.writes + self.deletes
 
     def delete(self, path: str) -> None:
-        self.deletes += 1
-        with self._dying(path):
+        with self._dying(path, deletes=1):
             super().delete(path)
 
     def _place(self, path: str, fill: object, put: object = None) -> None:  # type: ignore[override]
-        self.writes += 1
-        with self._dying(path):
+        with self._dying(path, writes=1):
             super()._place(path, fill, put)  # type: ignore[arg-type]
 
     @contextmanager
-    def _dying(self, path: str) -> Iterator[None]:
-        fatal = self.changes == self.fatal
-        if fatal and not self.after:
-            raise Killed(path)
-        yield
-        if fatal:
-            raise Killed(path)
+    def _dying(self, path: str, writes: int = 0, deletes: int = 0) -> Iterator[None]:
+        with self._lock:
+            is_dead = 0 < self.fatal <= self.changes  # then no other thread goes on
+            if not is_dead:
+                self.writes, self.deletes = self.writes + writes, self.deletes + deletes
+            if is_dead or (self.changes == self.fatal and not self.after):
+                raise Killed(path)
+            yield
+            if self.changes == self.fatal:
+                raise Killed(path)
 
 
 class DownStore(LocalStore):

@@ -12,7 +12,10 @@ from infra.store import Store, open_store
 from infra.upkeep.inventory import find
 from infra.upkeep.transfer import copy, with_inputs
 from infra.upkeep.verify import damages
+from tests.faults import Fault, FaultyProxy
 from tests.infra.chain import make, make_chain
+from tests.infra.counted import held
+from tests.infra.reaching import new_store
 from tests.infra.stores import FailingStore, Killed
 
 STORES = ("local", "memory", "rclone")  # moto takes seconds for what rclone does in a tenth
@@ -25,6 +28,7 @@ def test_a_copy_has_all_that_it_was_made_from(store: Store, tmp_path: Path) -> N
     assert [one.stage for one in chain] == ["prompts", "pairs", "distill"]
     assert [copy(one, target) for one in chain] == [True] * 3
     assert [copy(one, target) for one in chain] == [False] * 3
+    assert held() == {}, "what is only passed on has no business in the cache"
     there = find(target, made["distill"].base)
     assert there.digest == made["distill"].digest and [*damages(there)] == []
     assert [one.stage for one in with_inputs(there)] == ["prompts", "pairs", "distill"]
@@ -55,6 +59,19 @@ def test_what_is_damaged_is_not_copied(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is to be redone first"):
         copy(made, target)
     assert not target.exists(f"{made.base}/manifest.json")
+
+
+@pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.RESET, Fault.LOST, Fault.CUT])
+def test_any_request_of_a_copy_may_fail(
+    fault: Fault, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    made, told = make(open_store(tmp_path / "store"), "pairs", {}), []
+    away, back = new_store(), open_store(tmp_path / "back")
+    proxy.strike_first(fault)
+    assert copy(made, away, told.append) and copy(find(away, made.base), back)
+    assert proxy.struck[fault] > 10 and sum(told) == sum(file.bytes for file in made.manifest.files)
+    assert [*damages(find(back, made.base))] == [] and back.list(made.base) == made.store.list(made.base)
 
 
 def test_another_outcome_is_not_replaced(store: Store, tmp_path: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+
+import pytest
 
 from infra.artifact import Draft
 from infra.artifact.redo import redo_all, redo_units, standing, why_redo
 from infra.environment import utc_now
-from infra.store import Store
+from infra.store import Store, StoreError
 from infra.upkeep.verify import damages, mark
+from tests.faults import Fault, FaultyProxy
 from tests.infra.chain import make
+from tests.infra.reaching import gone_for_good, new_store
 
 STORES = ("local", "memory", "rclone")  # moto takes seconds for what rclone does in a tenth
 
@@ -41,6 +46,22 @@ def test_every_bad_file_is_named_and_its_unit_alone_is_redone(store: Store, tmp_
     assert [damage.problem for damage in damages(made)] == [f"has 4 bytes instead of {first.bytes}", "is missing"]
     assert mark(made, [*damages(made)], {}) == ["shard-000000", "shard-000001"]
     assert make(store, "pairs", {}).digest == made.digest
+
+
+def test_a_remote_artifact_is_one_listing_and_a_request_for_each_file(proxy: FaultyProxy) -> None:
+    made = make(new_store(), "pairs", {})
+    proxy.asked.clear()
+    assert [*damages(made)] == []
+    asked = Counter(line.split()[0] + ("?" if "list-type" in line else "") for line in proxy.asked)
+    assert asked == {"GET?": 1, "GET": len(made.manifest.files)}
+
+
+def test_an_outage_is_no_damage(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone_for_good(monkeypatch)
+    made = make(new_store(), "pairs", {})
+    proxy.strike_where(made.manifest.files[-1].path, Fault.SLOW_DOWN)
+    with pytest.raises(StoreError, match=r"cannot read .*tried \d+ times"):
+        list(damages(made))
 
 
 def test_what_is_mended_by_hand_is_sound_again(store: Store) -> None:

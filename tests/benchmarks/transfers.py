@@ -1,0 +1,99 @@
+"""`artifacts verify` and `artifacts cp` of an artifact on S3, beside what rclone copies of the same bytes, in turns."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from infra.artifact import Artifact, Draft
+from infra.artifact.fingerprint import fingerprint
+from infra.environment import utc_now
+from infra.store import Store, open_store
+from infra.store.at_once import AT_ONCE
+from infra.upkeep.transfer import copy
+from infra.upkeep.verify import damages
+from tests.benchmarks.row import Options, Row, at_least, spread
+from tests.s3 import BUCKET, S3Server, rclone_server
+
+ROUNDS, FILES, FILE_BYTES = 5, 64, 8 * 2**20
+LEAST_SHARE = 0.8
+Work = Callable[[int], object]
+
+
+def measure(options: Options) -> list[Row]:
+    """Shares of rclone's speed on one S3 server: of its copying to a folder, and of its copying to S3."""
+    with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder, rclone_server(Path(folder) / "s") as server:
+        with mock.patch.dict(os.environ, server.environment()):
+            artifact = _commit(open_store(f"s3://{BUCKET}/store"))
+            rclone = _Rclone(server, artifact, Path(folder))
+            return [
+                _row("verify", rclone.to_a_folder, lambda number: _verify(artifact)),
+                _row("cp", rclone.to_s3, lambda number: copy(artifact, open_store(f"s3://{BUCKET}/ours-{number}"))),
+            ]
+
+
+def _row(name: str, theirs: Work, ours: Work) -> Row:
+    rates: dict[Work, list[float]] = {theirs: [], ours: []}
+    for number in range(ROUNDS):
+        for work in rates:
+            rates[work].append(_speed(work, number))
+    shares = [mine / limit for mine, limit in zip(rates[ours], rates[theirs], strict=True)]
+    detail = (
+        f"{spread(rates[ours])} MB/s, `rclone copy` {spread(rates[theirs])}; median of {ROUNDS} (range), in turns,"
+        f" {FILES} files of {FILE_BYTES / 2**20:g} MiB, {AT_ONCE} transfers of rclone's; the server has the same cores"
+    )
+    return at_least(f"{name} through S3, of rclone's speed", shares, LEAST_SHARE, detail)
+
+
+def _speed(work: Work, number: int) -> float:
+    started = time.perf_counter()
+    work(number)
+    return FILES * FILE_BYTES / 1e6 / (time.perf_counter() - started)
+
+
+def _verify(artifact: Artifact) -> None:
+    assert not [*damages(artifact)]
+
+
+class _Rclone:
+    """The command, told of the server by its environment."""
+
+    def __init__(self, server: S3Server, artifact: Artifact, folder: Path) -> None:
+        self._source, self._folder = artifact.uri.removeprefix("s3://"), folder
+        self._environment = {"RCLONE_CONFIG": os.devnull, **_remote("FROM", server), **_remote("TO", server)}
+
+    def to_a_folder(self, number: int) -> None:
+        self._copy(str(self._folder / f"theirs-{number}"))
+
+    def to_s3(self, number: int) -> None:
+        self._copy(f"to:{BUCKET}/theirs-{number}")
+
+    def _copy(self, target: str) -> None:
+        rclone = str(Path(sys.executable).with_name("rclone"))
+        how = [f"--transfers={AT_ONCE}", "--disable=copy"]  # else a server may copy by itself
+        command = [rclone, "copy", *how, f"from:{self._source}", target]
+        subprocess.run(command, check=True, env={**os.environ, **self._environment})
+
+
+def _remote(name: str, server: S3Server) -> dict[str, str]:
+    # two names for one server: copies between them are not left to it
+    settings = {"TYPE": "s3", "PROVIDER": "Other", "ENV_AUTH": "true", "ENDPOINT": server.endpoint}
+    return {f"RCLONE_CONFIG_{name}_{key}": value for key, value in settings.items()}
+
+
+def _commit(store: Store) -> Artifact:
+    random = np.random.default_rng(0)
+    with Draft(store, "pairs", fingerprint("pairs", 1, {}, {})) as draft:
+        for number in range(FILES):
+            path = draft.workdir / f"shard-{number:06d}.tar"
+            path.write_bytes(random.bytes(FILE_BYTES))
+            draft.commit_unit(path.stem, {path.name: path}, rows=1)
+        return draft.finish([*draft.units()], 1, {}, {}, {}, {}, utc_now())
