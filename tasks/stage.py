@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic import JsonValue
 
@@ -128,8 +128,15 @@ def stage_fingerprint(stage: Stage, config: Section, inputs: Mapping[str, Source
 
 
 def _identity(stage: Stage, config: Section, made_from: Mapping[str, Pinned]) -> str:
-    digests = {role: source.digest for role, source in made_from.items()}
+    digests = {role: _digest_read(stage, config, role, source) for role, source in made_from.items()}
     return fingerprint(stage.name, stage.version, config.identity(), digests)
+
+
+def _digest_read(stage: Stage, config: Section, role: str, source: Pinned) -> str:
+    """Of all that the stage reads of it."""
+    if role not in stage.reads:
+        return source.digest
+    return cast(Source, source).digest_of(stage.inputs[role], stage.reads[role](config))
 
 
 def find_cached(stage: Stage, config: Section, inputs: Mapping[str, Source], store: Store) -> Artifact | None:

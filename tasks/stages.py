@@ -120,7 +120,8 @@ class Stage:
 
     `work` is the class that does it (tasks/stage.py); `inputs` maps each role to what it is: "coco", "model", "clip"
     and "pictures" may be plain folders, "artifact" is a stage's. `tree` is the folder in it that leaves the store.
-    `told` is the recipe's section that its fields are of, where that is another stage's.
+    `told` is the recipe's section that its fields are of, where that is another stage's. `reads` says by role which
+    files of an input are all that it reads, where that is not everything: what else changes there changes nothing here.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Stage:
     tree: str | None = None
     curve: Curve | None = None
     told: str | None = None
+    reads: Mapping[str, Callable[[Any], Collection[str]]] = field(default_factory=dict)
 
 
 def shard_name(number: int) -> str:
@@ -238,7 +240,7 @@ _TABLE = (
     Stage("clip", 2, TrainClip, "tasks.train.clip:ClipTraining", "Train a small CLIP and an attribute reader",
           _clip, {"world": "coco"}, "clip"),
     Stage("prompts", 2, PromptsJob, "tasks.data.prompts:SamplePrompts", "Sample the prompts of both parts",
-          _prompts, {"coco": "coco"}),
+          _prompts, {"coco": "coco"}, reads={"coco": PromptsJob.read}),
     Stage("pairs", 2, PairsJob, "tasks.data.pairs:SolvePairs", "Solve noise to latent, one pair per prompt",
           _pairs, {"teacher": "model", "prompts": "artifact"}),
     Stage("reflow", 2, ReflowJob, "tasks.train.reflow:ReflowTraining", "Straighten the flow: one round",

@@ -138,7 +138,7 @@ class Planner:
         identity = stage_fingerprint(stage, config, inputs)
         cached = find_cached(stage, config, inputs, self.store)
         if cached is not None:
-            reason = "; ".join([*reasons, "made before"]) if reasons else "nothing changed"
+            reason = "; ".join([*reasons, self._why_cached(stage_id, cached)]) if reasons else "nothing changed"
             count = (work.total, work.total, work.unit)
             self.stages.append(Planned(stage_id, stage.name, "cached", reason, *count, identity, cached.uri))
             return cached
@@ -183,6 +183,10 @@ class Planner:
             *(f"{name}: {_shown(before)} -> {_shown(after)}" for name, before, after in fields),
             *_changed_inputs(last, digests, pending),
         ]
+
+    def _why_cached(self, stage_id: str, cached: Artifact) -> str:
+        last = read_ref(self.store, self.recipe.name, stage_id)
+        return "same content" if last is not None and last.artifact == cached.base else "made before"
 
     def _gone(self, stage_id: str, stage: Stage, identity: str) -> str:
         try:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from infra.address import require_public
 from infra.artifact.cache import fetch
-from infra.artifact.fingerprint import SHORT
+from infra.artifact.fingerprint import SHORT, digest_of_hashes
 from infra.artifact.manifest import NAME, FileRecord, Manifest, UnitRecord
 from infra.errors import UserError
 from infra.store import Store, open_store
@@ -90,6 +90,11 @@ class Artifact:
     def folder(self, name: str = "") -> Path:
         """The local folder of the tree blob `name`, every file verified; for "" the whole artifact's."""
         return local_tree(self.manifest.files, name, self.uri, self.fetch)
+
+    def digest_of(self, tree: str, names: Collection[str]) -> str:
+        """The digest of these files of the tree alone; one that is not there is no part of it."""
+        wanted = {f"{tree}/{name}": name for name in names}
+        return digest_of_hashes({wanted[file.name]: file.sha256 for file in self.files() if file.name in wanted})
 
     def units(self) -> dict[str, UnitRecord]:
         """What it was put together from, by id, sorted. Raises StoreError."""

@@ -138,13 +138,16 @@ class Manifest(Record):
 
     @property
     def digest(self) -> str:
-        """sha256 of what was made: identical for an undisturbed and for a killed and resumed run."""
+        """sha256 of what was made: the same for an undisturbed and for a killed and resumed run.
+
+        It is of the content alone: what is made from it stays cached when the same comes out of another configuration,
+        of another input or version.
+        """
         lasting = [file for file in self.files if not file.volatile]
         identity = {
             "stage": self.stage,
-            "version": self.version,
-            "fingerprint": self.fingerprint,
             "files": sorted([file.path, file.sha256, file.bytes, file.rows] for file in lasting),
+            "rows": self.rows,
         }
         return sha256_bytes(canonical_json(identity))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
-from infra.artifact.fingerprint import tree_digest
+from infra.artifact.fingerprint import digest_of_hashes, tree_digest
 from infra.artifact.stamps import sha256_of
 from infra.errors import UserError
 from infra.store import reason
@@ -26,6 +27,10 @@ class Source(Pinned, Protocol):
 
     def folder(self, name: str = "") -> Path:
         """A local folder whose content was verified."""
+        ...
+
+    def digest_of(self, tree: str, names: Collection[str]) -> str:
+        """The digest of these files of the tree alone; one that is not there is no part of it."""
         ...
 
 
@@ -52,3 +57,8 @@ class Folder:
     def folder(self, name: str = "") -> Path:
         """`path/name`; `path` itself for "" and for the name given to `open`."""
         return self.path if name in ("", self._name) else self.path / name
+
+    def digest_of(self, tree: str, names: Collection[str]) -> str:
+        """The digest of these files below `folder(tree)`; one that is not there is no part of it."""
+        files = {name: self.folder(tree) / name for name in names}
+        return digest_of_hashes({name: sha256_of(path) for name, path in files.items() if path.is_file()})

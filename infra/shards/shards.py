@@ -147,17 +147,9 @@ def read_index(path: Path) -> list[IndexRow]:
 
 def write_quarantine(path: Path, rows: Sequence[QuarantineRow]) -> None:
     """Write quarantined pairs as Parquet, one column per field."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    fields = {
-        "index": pa.int64(),
-        "key": pa.string(),
-        "prompt": pa.string(),
-        "seed": pa.int64(),
-        "reason": pa.string(),
-    }
-    pq.write_table(_table(rows, pa.schema(fields)), path)
+    pq.write_table(_table(rows, quarantine_schema()), path)
 
 
 def read_quarantine(path: Path) -> list[QuarantineRow]:
@@ -180,6 +172,21 @@ def index_schema() -> pa.Schema:
             "latent_offset": pa.int64(),
             "dtype": pa.string(),
             "shape": pa.list_(pa.int64()),
+        }
+    )
+
+
+def quarantine_schema() -> pa.Schema:
+    """The Parquet schema of quarantined pairs."""
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "index": pa.int64(),
+            "key": pa.string(),
+            "prompt": pa.string(),
+            "seed": pa.int64(),
+            "reason": pa.string(),
         }
     )
 

@@ -12,9 +12,17 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor
 
-from infra.artifact.manifest import FileRecord, UnitRecord
+from infra.artifact.manifest import UnitRecord
 from infra.errors import UserError
-from infra.shards.shards import QuarantineRow, Sample, write_index, write_quarantine, write_shard
+from infra.shards.shards import (
+    QuarantineRow,
+    Sample,
+    index_schema,
+    quarantine_schema,
+    write_index,
+    write_quarantine,
+    write_shard,
+)
 from models.pipelines.text_to_image import TextToImage
 from tasks.data.load import load_model
 from tasks.data.part_prompts import PartPrompts, Prompt
@@ -22,6 +30,8 @@ from tasks.order import derive_seed, sample_noise
 from tasks.sections import PairsJob
 from tasks.stage import StageResult, StageWork, Units, Work
 from tasks.stages import Group, shard_number
+
+_SCHEMAS = {"index": index_schema, "quarantine": quarantine_schema}
 
 
 @dataclass
@@ -31,10 +41,11 @@ class Tally:
     seconds: float = 0.0
     teacher_s: float = 0.0
     truncated_prompts: int = 0
+    quarantined: int = 0
 
 
 class SolvePairs(StageWork[PairsJob]):
-    """Commits one unit per shard (tar, index, quarantine) and at the end the merged ``index.parquet``.
+    """Commits one unit per shard (tar, index, what is quarantined) and at the end both tables merged.
 
     A sample is a function of its prompt's index: noise from its own seed, so neither batch size nor restarts matter.
     """
@@ -62,22 +73,23 @@ class SolvePairs(StageWork[PairsJob]):
         tar, index, quarantine = self._files(unit.id)
         rows = write_shard(tar, _good(self._solve(self._prompts_of(unit.id), tally), self.config, rejected))
         write_index(index, rows)
-        write_quarantine(quarantine, rejected)
+        if rejected:
+            write_quarantine(quarantine, rejected)
         tally.seconds = time.monotonic() - started
-        counts = {tar: len(rows), index: len(rows), quarantine: len(rejected)}
+        tally.quarantined = len(rejected)
+        counts = {tar: len(rows), index: len(rows), **({quarantine: len(rejected)} if rejected else {})}
         self.out.behind(partial(self._commit, unit.id, counts, tally))
 
     def _commit(self, unit: str, counts: Mapping[Path, int], tally: Tally) -> None:
-        """Commit a shard, while the next one is solved: its files with the rows of each."""
-        tar, _, quarantine = counts
+        """Commit a shard, while the next one is solved: its files with the rows of each, the tar first."""
         self.out.commit_unit(
             unit,
             {path.name: path for path in counts},
-            rows=counts[tar],
+            rows=next(iter(counts.values())),
             blob_rows={path.name: count for path, count in counts.items()},
             seconds=tally.seconds,
             metrics={
-                "quarantined": counts[quarantine],
+                "quarantined": tally.quarantined,
                 "truncated_prompts": tally.truncated_prompts,
                 "teacher_s": tally.teacher_s,
             },
@@ -124,8 +136,10 @@ class SolvePairs(StageWork[PairsJob]):
         return StageResult(metrics={**totals, **counts, "seconds": seconds}, seeds={"pairs": self.config.seed})
 
     def _merge(self, kind: str, shards: Sequence[UnitRecord]) -> None:
-        tables = [pq.read_table(self.out.fetch(_file(shard, f".{kind}.parquet"))) for shard in shards]
-        path, merged = self.out.workdir / f"{kind}.parquet", pa.concat_tables(tables)
+        files = [file for shard in shards for file in shard.files if file.name.endswith(f".{kind}.parquet")]
+        path = self.out.workdir / f"{kind}.parquet"
+        tables = [pq.read_table(self.out.fetch(file)) for file in files]
+        merged = pa.concat_tables([_SCHEMAS[kind]().empty_table(), *tables])
         pq.write_table(merged, path)
         self.out.commit_unit(kind, {path.name: path}, blob_rows={path.name: merged.num_rows})
 
@@ -156,7 +170,3 @@ def quarantine_reason(latent: Tensor, max_abs_latent: float) -> str | None:
     if float(latent.abs().max()) > max_abs_latent:
         return "out_of_range"
     return "constant" if float(latent.std()) < 1e-4 else None
-
-
-def _file(shard: UnitRecord, suffix: str) -> FileRecord:
-    return next(file for file in shard.files if file.name.endswith(suffix))

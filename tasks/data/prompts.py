@@ -63,7 +63,7 @@ class SamplePrompts(StageWork[PromptsJob]):
         """What is read."""
         if self.config.path is not None:
             return Files.open(self.config.path)
-        return Files.open(str(self.inputs["coco"].folder("coco") / "annotations" / "captions_train2017.json"))
+        return Files.open(str(self.inputs["coco"].folder("coco") / self.config.TRAINING_CAPTIONS))
 
     @cached_property
     def pieces(self) -> list[Piece]:

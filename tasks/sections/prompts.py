@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -117,9 +117,16 @@ _TABULAR = ("column", "columns", "filters")
 class PromptsJob(Prompts):
     """Sample prompts; the captions of `coco` are a source, and those used in the evaluation are excluded."""
 
+    TRAINING_CAPTIONS: ClassVar = "annotations/captions_train2017.json"
+
     coco: Coco = Field(Coco(), description="files of the caption set within the input `coco`")
 
     @classmethod
     def of(cls, prompts: Prompts, coco: Coco) -> PromptsJob:
         """The job of a recipe's sections."""
         return cls(**dict(prompts), coco=coco.within())
+
+    def read(self) -> set[str]:
+        """The files of the caption set that are read."""
+        is_source = self.source == "coco" and self.path is None
+        return {self.coco.annotations, *([self.TRAINING_CAPTIONS] if is_source else [])}

@@ -44,6 +44,33 @@ def test_a_plan_names_the_field_and_both_values(kitchen: Kitchen) -> None:
     assert lines["distill"].reason == "waits for pairs-student"
 
 
+def test_a_picture_that_changes_changes_nothing_for_those_who_read_captions(kitchen: Kitchen, tmp_path: Path) -> None:
+    coco = tmp_path / "coco"
+    for name in ("annotations/captions_train2017.json", "annotations/captions_val2017.json", "val2017/1.jpg"):
+        (coco / name).parent.mkdir(parents=True, exist_ok=True)
+        (coco / name).write_text("as it was")
+    told = {"name": "test", "world": None, "coco": {"path": str(coco)}, "prompts": {"source": "coco"}}
+    recipe = parse_recipe(told, "test")
+    kitchen.run(recipe)
+    (coco / "val2017" / "1.jpg").write_text("repaired")
+    lines = kitchen.plan(recipe=recipe)
+    assert lines["prompts"].state == "cached" and lines["prompts"].reason.endswith("; same content")
+    assert lines["prompts"].reason.startswith("input coco: ")
+    assert {name for name, line in lines.items() if line.state == "run"} == {"real", "evaluate", "report"}
+    (coco / "annotations" / "captions_train2017.json").write_text("another caption")
+    assert kitchen.plan(recipe=recipe)["prompts"].state == "run"
+
+
+def test_what_comes_out_the_same_changes_nothing_for_those_who_follow(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kitchen.run()
+    before = kitchen.artifact("prompts")
+    monkeypatch.setitem(STAGES, "prompts", replace(STAGES["prompts"], version=99))
+    assert kitchen.run() == ["prompts"], "its rows are the same, and so all that was made from them"
+    assert kitchen.artifact("prompts").base != before.base and kitchen.artifact("prompts").digest == before.digest
+
+
 SIZED = parse_recipe({"name": "test", "evaluate": {"pictures": {"size": 32}}}, "test")
 
 

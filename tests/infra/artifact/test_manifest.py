@@ -39,7 +39,9 @@ def test_the_digest_sees_the_content(tmp_path: Path) -> None:
         changed = manifest.model_copy(update={"files": others}).digest != manifest.digest
         assert changed != file.volatile
     assert manifest.model_copy(update={"stage": "x"}).digest != manifest.digest
-    assert manifest.model_copy(update={"metrics": {}, "environment": {}}).digest == manifest.digest
+    assert manifest.model_copy(update={"rows": 7}).digest != manifest.digest
+    for told in ({"metrics": {}, "environment": {}}, {"config": {}, "version": 9}, {"fingerprint": "0" * 64}):
+        assert manifest.model_copy(update=told).digest == manifest.digest, "it is of the content alone"
 
 
 @pytest.mark.parametrize(

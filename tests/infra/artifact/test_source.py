@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.artifact import Folder
+from infra.artifact import Draft, Folder
 from infra.artifact.fingerprint import sha256_bytes, tree_digest
+from infra.environment import utc_now
 from infra.errors import UserError
+from infra.store import open_store
 from tests.infra.counted import aged
 
 
@@ -57,6 +59,22 @@ def test_a_linked_part_that_changes_changes_the_digest(tmp_path: Path) -> None:
     weights.write_bytes(b"new")
     after = Folder.open(tmp_path / "teacher").digest
     assert len({*before}) == 1 and after not in before and after == tree_digest(tmp_path / "teacher")
+
+
+def test_files_alone_have_one_digest_wherever_they_lie(tmp_path: Path) -> None:
+    for name in ("annotations/captions.json", "val2017/1.jpg"):
+        (tmp_path / "coco" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "coco" / name).write_text(name)
+    folder, read = Folder.open(tmp_path / "coco", "coco"), ["annotations/captions.json", "annotations/none.json"]
+    with Draft(open_store(tmp_path / "store"), "world", "0" * 64) as draft:
+        draft.commit_unit("coco", {"coco": tmp_path / "coco"})
+        artifact = draft.finish(["coco"], 1, {}, {}, {}, {}, utc_now())
+    digest = folder.digest_of("coco", read)
+    assert digest == artifact.digest_of("coco", read) != folder.digest_of("coco", [])
+    (tmp_path / "coco" / "val2017" / "1.jpg").write_text("repaired")
+    assert Folder.open(tmp_path / "coco", "coco").digest_of("coco", read) == digest
+    (tmp_path / "coco" / "annotations" / "captions.json").write_text("another")
+    assert Folder.open(tmp_path / "coco", "coco").digest_of("coco", read) != digest
 
 
 def test_what_cannot_be_read_is_named() -> None:
