@@ -17,7 +17,8 @@ from infra.store import Store
 from infra.store.at_once import at_once
 from infra.upkeep.inventory import inputs_of
 
-_FILES_AT_ONCE = 4  # what is under way takes room in TMPDIR
+FILES_AT_ONCE = 4
+"""Files that are copied at the same time; each takes its size in TMPDIR until it is there."""
 
 
 def with_inputs(artifact: Artifact) -> list[Artifact]:
@@ -52,7 +53,7 @@ def copy(artifact: Artifact, target: Store, copied: Callable[[int], None] = lamb
                 _bring(artifact, file, target, folder)
             return file.bytes
 
-        for size in at_once(bring, files, _FILES_AT_ONCE):
+        for size in at_once(bring, files, FILES_AT_ONCE):
             copied(size)
     if not artifact.manifest.units:  # of an older version: its records let the copy be repaired by unit
         units = artifact.store.read_many(artifact.store.list(f"{artifact.base}/units"))
