@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +37,10 @@ class Imagined:
 
     def folder(self, name: str = "") -> Path:
         raise AssertionError(f"{self.uri} was never made")
+
+    def digest_of(self, tree: str, names: Collection[str]) -> str:
+        """Of files of it: a function of its digest and their names."""
+        return hashlib.sha256(f"{self.digest}/{tree}/{sorted(names)}".encode()).hexdigest()
 
 
 @dataclass
