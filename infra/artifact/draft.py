@@ -143,6 +143,10 @@ class Draft:
             except ValueError as error:
                 _log.warning("%s/%s is no unit record, the unit is redone: %s", self.store.url, path, error)
 
+    def keep(self, file: FileRecord, local: Path) -> None:
+        """Spare `fetch` the download of a blob that was committed from this file. Raises UserError."""
+        keep(self.store, self.base, file, local)
+
     def fetch(self, file: FileRecord) -> Path:
         """A local, verified copy of a blob that a unit has committed."""
         return fetch(self.store, self.base, file)
@@ -177,7 +181,6 @@ class Draft:
             for record, path in _plan(name, local, rows=counts.get(name), volatile=name in set(volatile)):
                 reached(self.stage, "blob", record.name)
                 self.store.upload(path, f"{self.base}/{record.path}")
-                keep(self.store, self.base, record, path)  # what is made here is not downloaded to be read here
                 files.append(record)
         done = UnitRecord(unit=unit, files=files, rows=rows, seconds=seconds, metrics=dict(metrics or {}))
         reached(self.stage, "unit", unit)

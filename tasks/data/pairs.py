@@ -82,7 +82,7 @@ class SolvePairs(StageWork[PairsJob]):
 
     def _commit(self, unit: str, counts: Mapping[Path, int], tally: Tally) -> None:
         """Commit a shard, while the next one is solved: its files with the rows of each, the tar first."""
-        self.out.commit_unit(
+        made = self.out.commit_unit(
             unit,
             {path.name: path for path in counts},
             rows=next(iter(counts.values())),
@@ -94,7 +94,10 @@ class SolvePairs(StageWork[PairsJob]):
                 "teacher_s": tally.teacher_s,
             },
         )
+        files = {file.name: file for file in made.files}
         for path in counts:
+            if path.suffix == ".parquet":  # the end merges them
+                self.out.keep(files[path.name], path)
             path.unlink()
 
     def _files(self, unit: str) -> tuple[Path, Path, Path]:

@@ -104,9 +104,8 @@ def test_a_store_that_may_only_be_read(open_folder: Path) -> None:
         assert Artifact.open(made.store, "pairs", PRINT).digest == made.digest
         draft = Draft(made.store, "pairs", PRINT)
         assert [*draft.units()] == sorted(UNITS)
+        assert draft.finish(UNITS, 1, {}, {}, {}, {}, utc_now()).digest == made.digest, "there is nothing to write"
         with pytest.raises(StoreError, match="cannot write .*Permission denied.*Make the folder writable"):
-            draft.finish(UNITS, 1, {}, {}, {}, {}, utc_now())
-        with pytest.raises(StoreError, match="cannot write .*Permission denied"):
             commit(Draft(made.store, "reflow", PRINT), UNITS[0], 1.0)
         with pytest.raises(StoreError, match="cannot delete"):
             made.store.delete(f"{made.base}/manifest.json")

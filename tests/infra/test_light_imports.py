@@ -8,7 +8,7 @@ import sys
 from tests import ROOT
 
 HEAVY = {"torch", "diffusers", "transformers", "prefect", "numpy", "pyarrow", "s3fs", "fsspec"}
-READS_PAIRS = {"infra.pairs", "infra.shards.maps", "infra.shards.shards"}
+READS_PAIRS = {"infra.pairs", "infra.shards.index", "infra.shards.maps", "infra.shards.shards"}
 LIGHT = [
     "tasks.stages",
     "tasks.sections",

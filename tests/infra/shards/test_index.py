@@ -7,7 +7,7 @@ import pytest
 
 from infra.artifact import Artifact
 from infra.artifact import mapped as mapping
-from infra.artifact.cache import cache_folder
+from infra.artifact.cache_folder import cache_folder
 from infra.shards import index as module
 from infra.shards.index import PairIndex
 from infra.shards.shards import read_index

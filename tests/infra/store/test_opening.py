@@ -40,10 +40,6 @@ def test_a_signature_or_a_key_is_refused_and_not_repeated(url: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_user_name_alone_is_no_credential() -> None:
-    assert open_store("s3://someone@host/path").url == "s3://someone@host/path"
-
-
 @pytest.mark.parametrize("protocol", ["gs", "abfs", "sftp", "webdav", "ftp", "https", "hf", "nosuch"])
 def test_a_protocol_that_the_suite_does_not_run_on_is_refused_by_name(protocol: str) -> None:
     with pytest.raises(UserError, match=rf"store {protocol}://\.\.\.: expected .* s3://.*rclone serve s3"):

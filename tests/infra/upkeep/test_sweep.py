@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.artifact import Artifact, ArtifactMissing
-from infra.artifact.manifest import FileRecord, UnitRecord
-from infra.artifact.redo import redo_all
+from infra.artifact.redo import redo_all, redo_units
 from infra.errors import UserError
 from infra.store import Store, open_store
 from infra.store.local import LocalStore
@@ -163,7 +162,7 @@ def test_a_run_that_takes_an_old_artifact_in_between_keeps_it(tmp_path: Path, mo
     assert all([*damages(entry.artifact)] == [] for entry in entries(plain) if entry.artifact)
 
 
-def test_an_orphan_that_a_run_has_come_to_name_is_kept(store: Store) -> None:
+def test_an_orphan_is_kept_when_its_artifact_has_come_to_be_redone(store: Store) -> None:
     made = make(store, "pairs", {})
     blob, orphan = b"made again", f"{made.base}/data/shard-000002-000000000000.tar"
     store.write(orphan, blob)
@@ -172,8 +171,7 @@ def test_an_orphan_that_a_run_has_come_to_name_is_kept(store: Store) -> None:
     write_begun(store, "mini", "pairs-1", made.base)
     found = garbage(store, _late())
     assert [one.what for one in found] == [orphan]
-    file = FileRecord(path=orphan.removeprefix(f"{made.base}/"), sha256="0" * 64, bytes=len(blob))
-    store.write(f"{made.base}/units/shard-000002.json", UnitRecord(unit="shard-000002", files=[file]).to_bytes())
+    redo_units(store, made.base, ["shard-000001"], "damaged")
     assert sweep(store, found, _late()) == [] and store.read(orphan) == blob
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from infra.artifact.cache_folder import cache_folder
 from infra.store import open_store
 from tasks.train.batches import Batches
 from tasks.train.pair_sets import PairSets
@@ -38,7 +37,7 @@ def test_a_window_starts_with_half_of_it_and_reads_every_pair_once(
     monkeypatch.setattr(pairs, "prefetch", lambda ids: None)
     batches = Batches(pairs, 3, 4, 6)
     prompts = batches(0)[2]
-    assert len([*cache_folder().rglob("*.tar")]) <= 3
+    assert len([path for path in copies() if path.suffix == ".tar"]) <= 3
     prompts += [prompt for step in range(1, 12) for prompt in batches(step)[2]]
     assert sorted(prompts) == sorted(f'prompt "{index}" 🐈' for index in range(48))
     assert prompts == [prompt for step in range(12) for prompt in first(step)[2]]
