@@ -27,6 +27,7 @@ NAMES = (
     "transfers",
     "shards",
     "reads",
+    "scale",
     "memory",
     "first_batch",
     "pictures",

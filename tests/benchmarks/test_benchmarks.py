@@ -13,7 +13,7 @@ from infra.errors import UserError
 from infra.store import open_store
 from infra.upkeep.runs import Ref, RunRecord, StageRun, write_ref, write_run
 from tests import ROOT
-from tests.benchmarks import cached, demo, first_batch, memory, pairs, plan, prompts, quality, transfers, verify
+from tests.benchmarks import cached, demo, first_batch, memory, pairs, plan, prompts, quality, scale, transfers, verify
 from tests.benchmarks.__main__ import NAMES, bench, measured
 from tests.benchmarks.row import NOT_MEASURED, Options, Row, duration
 from tests.benchmarks.table import show
@@ -150,3 +150,12 @@ def test_it_runs_as_a_module(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.01234, "0.0123 s"), (9.96, "9.96 s"), (59.7, "1 min 00 s")])
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_store_of_a_few_shards_is_asked_no_more_than_promised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scale, "SHARDS", 10)
+    monkeypatch.setattr(scale, "JOB", scale.JOB.model_copy(update={"samples": 20}))
+    rows = scale.measure(Options(tmp_path))
+    assert len(rows) == 6 and all(row.met for row in rows), rows
