@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from infra.address import require_public
@@ -62,6 +63,9 @@ class Artifact:
         head, _, prefix = ref.rstrip("/").rpartition("/")
         root, _, stage = head.rpartition("/")
         where = open_store(root) if root else store
+        if NAME.fullmatch(stage) and len(prefix) == SHORT:  # all digits: nothing has to be listed
+            with suppress(ArtifactMissing):
+                return cls.open(where, stage, prefix)
         there = where.folders(stage) if NAME.fullmatch(stage) else []
         found = [name for name in there if name.startswith(prefix)] if prefix else []
         if not found:
