@@ -193,7 +193,8 @@ def test_nothing_is_kept_that_is_not_what_was_uploaded(store: Store, tmp_path: P
     assert held() == {}
 
 
-def test_of_a_local_store_nothing_is_kept(tmp_path: Path) -> None:
+def test_of_a_local_store_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSTAFLOW_CACHE", str(tmp_path / "cache"))
     made = files(open_store(tmp_path / "store"), 1)
     keep(made.store, made.base, made.files("f0.bin")[0], tmp_path / "absent")
     assert copies() == []
