@@ -6,9 +6,6 @@ import re
 
 from infra.errors import UserError
 
-_LOGINS = {"abfs", "abfss", "ftp", "sftp", "smb", "ssh"}
-"""Protocols whose URLs may name a user: an account over there (of abfs a container). Elsewhere it would be a key."""
-
 _URL = re.compile(r"[\w.+:-]*://\S*")
 _HOST = re.compile(r"(\[[^]]*\]|[^:]*)(:\d*)?")
 _QUERY = re.compile(r"\?[\w.~%-]+=")
@@ -30,13 +27,13 @@ def require_public_pattern(path: str, what: str) -> None:
 
 def secret_in(url: str) -> str | None:
     """What a URL holds that may be a secret, in words; None if nothing, as of a path without `://`."""
-    protocol, found, rest = url.partition("://")
+    _, found, rest = url.partition("://")
     if not found:
         return None
     user, at, host = _authority(rest).rpartition("@")
     if ":" in user:
         return "a user name and password"
-    if at and protocol not in _LOGINS:
+    if at:  # of S3 it is a key
         return "a user name"
     if not _HOST.fullmatch(host):  # the way it looks when a password holds a `/`
         return "a port that is no number, or a password"
@@ -52,8 +49,7 @@ def _clean(url: str) -> str:
     protocol, _, rest = url.partition("://")
     user, at, host = _authority(rest).rpartition("@")
     if _HOST.fullmatch(host):
-        is_login = ":" not in user and protocol in _LOGINS
-        known = rest if is_login else rest.removeprefix(f"{user}{at}")
+        known = rest.removeprefix(f"{user}{at}")
     elif "@" in rest:  # the first `/` does not tell where a password ends
         known = rest.rpartition("@")[2]
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from infra.errors import UserError
 from infra.store import Store, open_store
 
 MANIFEST = "manifest.json"
+_log = logging.getLogger(__name__)
 
 
 class ArtifactMissing(UserError, FileNotFoundError):
@@ -103,7 +105,8 @@ class Artifact:
     def units(self) -> dict[str, UnitRecord]:
         """What it was put together from, by id, sorted. Raises StoreError."""
         if not self.manifest.units and self.manifest.files:
-            return self._units_of_an_older_version()
+            records = read_units(self.store, self.store.list(f"{self.base}/units"))  # of an older version
+            return {record.unit: record for record in records.values()}
         files = {file.path: file for file in self.manifest.files}
         return {
             part.unit: UnitRecord(
@@ -116,17 +119,26 @@ class Artifact:
             for part in self.manifest.units
         }
 
-    def _units_of_an_older_version(self) -> dict[str, UnitRecord]:
-        found = self.store.read_many(self.store.list(f"{self.base}/units"))
-        records = [UnitRecord.model_validate_json(data) for data in found.values()]
-        return {record.unit: record for record in records}
-
     def record(self, name: str) -> FileRecord:
-        """The record of a logical name or a path in the artifact; raises KeyError when the manifest has none."""
+        """The record of a logical name or a path in the artifact. Raises UserError when the manifest has none."""
         for file in self.manifest.files:
             if name in (file.name, file.path):
                 return file
         raise _holds_none("file", name, self.uri, self.manifest.files)
+
+
+def read_units(store: Store, paths: Collection[str]) -> dict[str, UnitRecord]:
+    """The unit records at these paths, but for those that are gone and, with a warning, those that are none.
+
+    Raises StoreError.
+    """
+    found: dict[str, UnitRecord] = {}
+    for path, data in store.read_many(paths).items():
+        try:
+            found[path] = UnitRecord.from_bytes(data, Path(path).stem)
+        except ValueError as error:
+            _log.warning("%s/%s is no unit record, the unit is redone: %s", store.url, path, error)
+    return found
 
 
 def _require_own(manifest: Manifest, stage: str, fingerprint: str, where: str) -> None:

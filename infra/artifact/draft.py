@@ -7,7 +7,6 @@ writers of the same fingerprint waste time and agree.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
@@ -15,13 +14,13 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from infra.artifact.artifact import MANIFEST, Artifact, base_of, local_tree
+from infra.artifact.artifact import MANIFEST, Artifact, base_of, local_tree, read_units
 from infra.artifact.behind import Behind
 from infra.artifact.cache import fetch, keep
 from infra.artifact.fingerprint import digest_of_hashes, sha256_file, tree_files
 from infra.artifact.generation import Generation
 from infra.artifact.killpoint import reached
-from infra.artifact.manifest import FileRecord, InputRecord, Manifest, Metric, Part, UnitRecord
+from infra.artifact.manifest import NAME, FileRecord, InputRecord, Manifest, Metric, Part, UnitRecord
 from infra.artifact.redo import path_of
 from infra.artifact.source import Pinned
 from infra.artifact.workdir import WorkFolder
@@ -30,7 +29,6 @@ from infra.errors import UserError
 from infra.store import Store
 
 _HASH_DIGITS = 12
-_UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _log = logging.getLogger(__name__)
 
 
@@ -115,7 +113,7 @@ class Draft:
         """Whether the unit has been committed by now, by whomever: the store is asked again."""
         record = self._record_of(unit)
         self._seen.pop(record, None)
-        self._read_units([record])
+        self._seen |= read_units(self.store, [record])
         found = self._seen.get(record) or self.generation.kept.get(unit)
         return found is not None and all(
             self.store.size(f"{self.base}/{file.path}") == file.bytes for file in found.files
@@ -123,7 +121,7 @@ class Draft:
 
     def _recorded(self, place: str, paths: Iterable[str]) -> dict[str, UnitRecord]:
         names = _records(place, paths)
-        self._read_units([path for path in names if path not in self._seen])
+        self._seen |= read_units(self.store, [path for path in names if path not in self._seen])
         return {unit.unit: unit for path in names if (unit := self._seen.get(path))}
 
     def _named(self, place: str, paths: Iterable[str]) -> set[str]:
@@ -134,14 +132,6 @@ class Draft:
 
     def _record_of(self, unit: str) -> str:
         return f"{self.place}/units/{unit}.json"
-
-    def _read_units(self, paths: Collection[str]) -> None:
-        """Read these records, but for those that are gone and, with a warning, those that are none."""
-        for path, data in self.store.read_many(paths).items():
-            try:
-                self._seen[path] = UnitRecord.from_bytes(data, Path(path).stem)
-            except ValueError as error:
-                _log.warning("%s/%s is no unit record, the unit is redone: %s", self.store.url, path, error)
 
     def keep(self, file: FileRecord, local: Path) -> None:
         """Spare `fetch` the download of a blob that was committed from this file. Raises UserError."""
@@ -174,7 +164,7 @@ class Draft:
         `rows` counts samples (summed over the units), `blob_rows` the rows of single blobs and defaults to
         `rows` for a lone file; blobs named in `volatile` hold timings, outside the digest. Raises StoreError.
         """
-        assert _UNIT.fullmatch(unit), f"a unit id is letters, digits, dot, dash and underscore: {unit!r}"
+        assert NAME.fullmatch(unit), f"a unit id is letters, digits, dot, dash and underscore: {unit!r}"
         counts = dict(blob_rows or ({next(iter(blobs)): rows} if len(blobs) == 1 and rows else {}))
         files: list[FileRecord] = []
         for name, local in blobs.items():

@@ -1,4 +1,4 @@
-"""A store of 3,200 shards on S3: what making, planning, resuming, finishing and sweeping ask of it, in requests.
+"""What making, planning, resuming, finishing and sweeping 3,200 shards on S3 ask of it, and a cached run, in requests.
 
 The real stage makes pairs of the embedded teacher, two a shard; every request goes through a proxy that counts.
 """
@@ -17,6 +17,7 @@ from unittest import mock
 
 from flows.run import sources
 from flows.run.expectation import done
+from flows.run.stage_flow import STAGE_FLOWS
 from infra.artifact import MANIFEST, Artifact, Draft, Source, base_of
 from infra.store import Store, open_store
 from infra.upkeep.sweep import garbage, sweep
@@ -27,6 +28,7 @@ from tasks.stages import STAGES
 from tests.benchmarks.large_pairs import SHARDS, commit_prompts
 from tests.benchmarks.row import Options, Row, at_most
 from tests.faults import FaultyProxy
+from tests.flows.kitchen import CHAIN, Kitchen
 from tests.s3 import BUCKET, rclone_server
 
 SHARD_SIZE = 2
@@ -73,6 +75,7 @@ def measure(options: Options) -> list[Row]:
         planned = world.asked(lambda: _plan(world))
         resumed = world.asked(lambda: _begin(world))
         swept = world.asked(lambda: _sweep(world.store))
+        cached = world.asked(_cached_run(world.store))
     size = f"of {SHARDS:,} shards"
     return [
         _requests("one shard on S3, PUTs", made / SHARDS, 3, "tar, index, record; while the next one is solved"),
@@ -80,6 +83,7 @@ def measure(options: Options) -> list[Row]:
         at_most(f"finishing pairs {size}, with an empty cache", again_s, 60, "each shard's index is downloaded"),
         _requests(f"plan {size}, half of them made, requests", len(planned), 20, ""),
         _requests(f"resume {size}, half of them made, to the first one, requests", len(resumed), 20, ""),
+        _requests(f"cached run of a chain of {len(CHAIN.nodes)} stages, requests", len(cached), 40, _kinds(cached)),
         Row(f"gc {size}, requests", str(len(swept)), "reads no unit, deletes in bulk", _in_bulk(swept), _kinds(swept)),
     ]
 
@@ -150,6 +154,18 @@ def _begin(world: _World) -> None:
     except _Reached:
         return
     raise AssertionError("there was nothing to do")
+
+
+def _cached_run(store: Store) -> Callable[[], object]:
+    """The second run of a chain of small stages, without Prefect; the first one is done here."""
+    kitchen = Kitchen(store)
+
+    def run() -> None:
+        with mock.patch.dict(STAGE_FLOWS, dict.fromkeys(STAGES, kitchen.flow)):
+            kitchen.run()
+
+    run()
+    return run
 
 
 def _sweep(store: Store) -> None:

@@ -12,15 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
-
-from infra.artifact import Artifact, Draft
-from infra.artifact.fingerprint import fingerprint
-from infra.environment import utc_now
-from infra.store import Store, open_store
+from infra.artifact import Artifact
+from infra.store import open_store
 from infra.store.at_once import AT_ONCE
 from infra.upkeep.transfer import FILES_AT_ONCE, copy
 from infra.upkeep.verify import damages
+from tests.benchmarks.random_files import commit_random
 from tests.benchmarks.row import Options, Row, at_least, spread
 from tests.s3 import BUCKET, S3Server, rclone_server
 
@@ -33,7 +30,7 @@ def measure(options: Options) -> list[Row]:
     """Shares of rclone's speed on one S3 server: of its copying to a folder, and of its copying to S3."""
     with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder, rclone_server(Path(folder) / "s") as server:
         with mock.patch.dict(os.environ, server.environment()):
-            artifact = _commit(open_store(f"s3://{BUCKET}/store"))
+            artifact = commit_random(open_store(f"s3://{BUCKET}/store"), FILES, FILE_BYTES)
             rclone = _Rclone(server, artifact, Path(folder))
             return [
                 _row("verify", rclone.to_a_folder, lambda _: _verify(artifact)),
@@ -93,13 +90,3 @@ def _remote(name: str, server: S3Server) -> dict[str, str]:
     # two names for one server: copies between them are not left to it
     settings = {"TYPE": "s3", "PROVIDER": "Other", "ENV_AUTH": "true", "ENDPOINT": server.endpoint}
     return {f"RCLONE_CONFIG_{name}_{key}": value for key, value in settings.items()}
-
-
-def _commit(store: Store) -> Artifact:
-    random = np.random.default_rng(0)
-    with Draft(store, "pairs", fingerprint("pairs", 1, {}, {})) as draft:
-        for number in range(FILES):
-            path = draft.workdir / f"shard-{number:06d}.tar"
-            path.write_bytes(random.bytes(FILE_BYTES))
-            draft.commit_unit(path.stem, {path.name: path}, rows=1)
-        return draft.finish([*draft.units()], 1, {}, {}, {}, {}, utc_now())

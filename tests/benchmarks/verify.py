@@ -7,13 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from infra.artifact import Artifact, Draft
-from infra.artifact.fingerprint import fingerprint, sha256_file
-from infra.environment import utc_now
-from infra.store import Store, open_store
+from infra.artifact import Artifact
+from infra.artifact.fingerprint import sha256_file
+from infra.store import open_store
 from infra.upkeep.verify import damages
+from tests.benchmarks.random_files import commit_random
 from tests.benchmarks.row import Options, Row, spread
 
 ROUNDS, FILES, FILE_BYTES = 5, 8, 64 * 2**20
@@ -23,7 +21,7 @@ LEAST_GB_PER_S = 1.0
 def measure(options: Options) -> list[Row]:
     """Gigabytes per second; the files are in the page cache."""
     with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder:
-        artifact = _commit(open_store(Path(folder)))
+        artifact = commit_random(open_store(Path(folder)), FILES, FILE_BYTES)
         files = [artifact.fetch(file) for file in artifact.manifest.files]
         found: dict[str, list[float]] = {"verify": [], "sha256": [], "read": []}
         for _ in range(ROUNDS):
@@ -37,16 +35,6 @@ def measure(options: Options) -> list[Row]:
     )
     target = f"at least {LEAST_GB_PER_S:g}"
     return [Row("verify, GB/s", spread(found["verify"]), target, median >= LEAST_GB_PER_S, detail)]
-
-
-def _commit(store: Store) -> Artifact:
-    random = np.random.default_rng(0)
-    with Draft(store, "pairs", fingerprint("pairs", 1, {}, {})) as draft:
-        for number in range(FILES):
-            path = draft.workdir / f"shard-{number:06d}.tar"
-            path.write_bytes(random.bytes(FILE_BYTES))
-            draft.commit_unit(path.stem, {path.name: path}, rows=1)
-        return draft.finish([*draft.units()], 1, {}, {}, {}, {}, utc_now())
 
 
 def _speed(work: Callable[[], object]) -> float:
