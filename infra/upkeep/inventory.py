@@ -123,7 +123,7 @@ def unpin(store: Store, artifact: Artifact) -> bool:
 
 def pinned(store: Store) -> dict[str, Pin]:
     """Pins by stage/fingerprint. Raises UserError for one that does not parse, StoreError."""
-    return {record.artifact: record for record in (_strict(store, path, Pin) for path in store.list("pins"))}
+    return {record.artifact: record for record in _strict(store, "pins", Pin).values()}
 
 
 def wanted_by(store: Store) -> dict[str, list[str]]:
@@ -131,8 +131,8 @@ def wanted_by(store: Store) -> dict[str, list[str]]:
 
     Raises UserError for a reference that does not parse.
     """
-    refs = [(path, _strict(store, path, Ref).artifact) for path in store.list("refs")]
-    records = [(path, _strict(store, path, Begun)) for path in store.list("begun")]
+    refs = [(path, one.artifact) for path, one in _strict(store, "refs", Ref).items()]
+    records = _strict(store, "begun", Begun).items()
     begun = [(path, base) for path, one in records for base in (one.artifact, *one.inputs)]
     found: dict[str, list[str]] = {}
     for path, base in [*refs, *begun]:
@@ -142,11 +142,15 @@ def wanted_by(store: Store) -> dict[str, list[str]]:
     return found
 
 
-def _strict(store: Store, path: str, kind: type[_R]) -> _R:
+def _strict(store: Store, folder: str, kind: type[_R]) -> dict[str, _R]:
     # not as in infra/upkeep/runs.py: to pass a damaged one over here would be to delete what it keeps
-    try:
-        return kind.model_validate_json(store.read(path))
-    except ValidationError as error:
-        raise UserError(
-            f"{store.url}/{path}: does not parse, so what it keeps is unknown. Run its recipe again or delete the file."
-        ) from error
+    found: dict[str, _R] = {}
+    for path, data in store.read_many(store.list(folder)).items():
+        try:
+            found[path] = kind.model_validate_json(data)
+        except ValidationError as error:
+            raise UserError(
+                f"{store.url}/{path}: does not parse, so what it keeps is unknown. Run its recipe again or delete the"
+                " file."
+            ) from error
+    return found

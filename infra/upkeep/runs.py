@@ -109,7 +109,7 @@ def write_begun(store: Store, recipe: str, stage_id: str, artifact: str, inputs:
 
 def read_ref(store: Store, recipe: str, stage_id: str) -> Ref | None:
     """What the last run of `recipe` made of `stage_id`; None when there was none."""
-    return _read(store, _ref_path(recipe, stage_id), Ref)
+    return next(_read(store, [_ref_path(recipe, stage_id)], Ref), None)
 
 
 def write_run(store: Store, record: RunRecord) -> None:
@@ -119,8 +119,8 @@ def write_run(store: Store, record: RunRecord) -> None:
 
 def list_runs(store: Store) -> list[RunRecord]:
     """All runs, oldest first."""
-    records = [_read(store, path, RunRecord) for path in store.list("runs") if path.endswith(".json")]
-    return sorted((record for record in records if record), key=lambda record: record.started_at)
+    records = _read(store, [path for path in store.list("runs") if path.endswith(".json")], RunRecord)
+    return sorted(records, key=lambda record: record.started_at)
 
 
 def changed_fields(
@@ -139,11 +139,9 @@ def _ref_path(recipe: str, stage_id: str) -> str:
     return f"refs/{recipe}/{stage_id}.json"
 
 
-def _read(store: Store, path: str, kind: type[_R]) -> _R | None:
-    try:
-        return kind.model_validate_json(store.read(path))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:  # records only explain: a damaged one must not stop a run
-        _log.warning("%s/%s is no %s, passed over: %s", store.url, path, kind.__name__, error)
-        return None
+def _read(store: Store, paths: Collection[str], kind: type[_R]) -> Iterator[_R]:
+    for path, data in store.read_many(paths).items():
+        try:
+            yield kind.model_validate_json(data)
+        except ValidationError as error:  # records only explain: a damaged one must not stop a run
+            _log.warning("%s/%s is no %s, passed over: %s", store.url, path, kind.__name__, error)

@@ -27,7 +27,6 @@ KEEP_RUNS = timedelta(days=90)
 
 _OURS = ("units/", "data/", "checkpoints/", f"{REDO}/")  # below an artifact's folder, beside the manifest and the like
 _KILLED = "left by a writer that was killed"
-_RECORDS = (MANIFEST, "plan.json")
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ def _orphans(artifact: Artifact, files: _Files, before: datetime) -> Iterator[Ga
 
 
 def _is_ours(inside: str) -> bool:
-    return inside in _RECORDS or inside.startswith(_OURS)
+    return inside == MANIFEST or inside.startswith(_OURS)
 
 
 def _names_first(path: str) -> tuple[bool, bool, str]:
