@@ -6,7 +6,7 @@ import errno
 import importlib
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +23,9 @@ from infra.environment import utc_now
 from infra.errors import UserError
 from infra.recipe import ASIDE, FILES, Section
 from infra.store import Store
-from tasks.progress import Progress
+from tasks.progress import Progress, silent
 from tasks.sections import Performance
+from tasks.share import Share
 from tasks.stages import Extent, Group, Stage
 
 Config = TypeVar("Config", bound=Section)
@@ -155,6 +156,26 @@ def _committed(stage: Stage, config: Section, inputs: Mapping[str, Source], stor
         return None
 
 
+@dataclass(frozen=True)
+class Job:
+    """One stage to be done: what it is told, what it reads, where its artifact goes, how fast."""
+
+    stage: Stage
+    config: Section
+    inputs: Mapping[str, Source]
+    store: Store
+    performance: Performance = Performance()
+
+    def cached(self) -> Artifact | None:
+        """Its committed artifact, None if there is none or it is to be redone. Raises StoreError."""
+        return find_cached(self.stage, self.config, self.inputs, self.store)
+
+    @property
+    def made_from(self) -> dict[str, Pinned]:
+        """All that its output depends on, by role or dotted field. Raises UserError, StoreError."""
+        return {**self.inputs, **named_files(self.stage, self.config)}
+
+
 def run_stage(
     stage: Stage,
     config: Section,
@@ -164,30 +185,112 @@ def run_stage(
     progress: Progress,
 ) -> Artifact:
     """The stage's artifact: the committed one if there is any, else made now from the units that exist on."""
-    committed = _committed(stage, config, inputs, store)
-    if committed is not None:
-        if why_redo(committed) is None:
-            return committed
-        mark_damage(committed)
-    started_at, made_from = utc_now(), {**inputs, **named_files(stage, config)}
-    with _room_for(stage.name), Draft(store, stage.name, _identity(stage, config, made_from)) as out:
-        doing = _work_class(stage)(Work(stage, config, inputs, out, performance, progress))
+    job = Job(stage, config, inputs, store, performance)
+    if standing := _standing(job):
+        return standing
+    with _at_work(job, progress) as doing:
         for _ in range(_ROUNDS):
             with suppress(UnitsMissing):  # somebody has them redone meanwhile: back to work
-                result = doing.finish(_every_unit(doing))
-                return out.finish(
-                    units=doing.work.extent.ids,
-                    version=stage.version,
-                    config=config.model_dump(mode="json"),
-                    inputs=made_from,
-                    metrics=result.metrics,
-                    seeds=result.seeds,
-                    started_at=started_at,
-                )
+                doing.make(doing.groups)
+                return doing.finish()
         raise UserError(
-            f"stage {stage.name}: units of {store.url}/{out.base} were made {_ROUNDS} times and are gone again. Does"
-            " something delete from the store? Stop it, then run the same command again."
+            f"stage {stage.name}: units of {store.url}/{doing.out.base} were made {_ROUNDS} times and are gone again."
+            " Does something delete from the store? Stop it, then run the same command again."
         )
+
+
+def make_share(job: Job, share: Share, progress: Progress) -> Artifact | None:
+    """Make the groups of a share, and help the other shares; the artifact, if somebody has finished it.
+
+    Else whoever gave the shares out does that.
+    """
+    if standing := _standing(job):
+        return standing
+    with _at_work(job, progress) as doing:
+        doing.make(share.in_order(doing.groups))
+    return None
+
+
+def finish_stage(job: Job) -> Artifact:
+    """The artifact of the stage all of whose groups were made by others. Raises UnitsMissing when they were not."""
+    if standing := _standing(job):
+        return standing
+    with _at_work(job, silent) as doing:
+        return doing.finish()
+
+
+def _standing(job: Job) -> Artifact | None:
+    """The committed artifact if it is to stay; that which is damaged is marked."""
+    committed = _committed(job.stage, job.config, job.inputs, job.store)
+    if committed is None or why_redo(committed) is None:
+        return committed
+    mark_damage(committed)
+    return None
+
+
+@dataclass
+class _Doing:
+    """A stage at work on its draft."""
+
+    job: Job
+    how: StageWork[Any]
+    made_from: Mapping[str, Pinned]
+    started_at: str
+
+    @property
+    def out(self) -> Draft:
+        return self.how.out
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return self.how.work.extent.groups
+
+    def make(self, groups: Sequence[Group]) -> None:
+        """The one loop over units: make those of the groups that are missing.
+
+        Each is looked for again right before it is made: another worker may have made it meanwhile.
+        """
+        work, there = self.how.work, self.out.committed()
+        if all(unit.id in there for group in groups for unit in group):
+            return
+        _begin(work, there)
+        for group in groups:
+            if all(unit.id in there for unit in group):
+                continue
+            if all(unit.id in there or self.out.has(unit.id) for unit in group):
+                work.advance(sum(unit.pieces for unit in group if unit.id not in there))
+            else:
+                self.how.make(group)
+        self.out.wait()
+
+    def finish(self) -> Artifact:
+        """Put together what is merged, and write the manifest. Raises UnitsMissing when one is not there."""
+        result = self.how.finish(self._units())
+        return self.out.finish(
+            units=self.how.work.extent.ids,
+            version=self.job.stage.version,
+            config=self.job.config.model_dump(mode="json"),
+            inputs=self.made_from,
+            metrics=result.metrics,
+            seeds=result.seeds,
+            started_at=self.started_at,
+        )
+
+    def _units(self) -> Units:
+        """The records of all groups' units."""
+        expected, units = [unit.id for group in self.groups for unit in group], self.out.units()
+        if missing := sorted({*expected} - units.keys()):
+            raise UnitsMissing(f"{self.out.store.url}/{self.out.base}: not committed any more: {', '.join(missing)}")
+        return {unit: units[unit] for unit in expected}
+
+
+@contextmanager
+def _at_work(job: Job, progress: Progress) -> Iterator[_Doing]:
+    started_at, made_from = utc_now(), job.made_from
+    identity = _identity(job.stage, job.config, made_from)
+    with _room_for(job.stage.name), Draft(job.store, job.stage.name, identity) as out:
+        work = Work(job.stage, job.config, job.inputs, out, job.performance, progress)
+        yield _Doing(job, _work_class(job.stage)(work), made_from, started_at)
 
 
 def _work_class(stage: Stage) -> type[StageWork[Any]]:
@@ -195,29 +298,6 @@ def _work_class(stage: Stage) -> type[StageWork[Any]]:
     module, _, name = stage.work.partition(":")
     found: type[StageWork[Any]] = getattr(importlib.import_module(module), name)
     return found
-
-
-def _every_unit(doing: StageWork[Any]) -> Units:
-    """The one loop over units: make the missing groups, then give the records of all expected ids.
-
-    Each group is looked for again right before it is made: another worker may have made it meanwhile. Raises
-    UnitsMissing when one that was there is gone at the end.
-    """
-    work, there = doing.work, doing.work.out.committed()
-    expected = [unit.id for group in work.extent.groups for unit in group]
-    if not there >= {*expected}:
-        _begin(work, there)
-        for group in work.extent.groups:
-            if all(unit.id in there for unit in group):
-                continue
-            if all(unit.id in there or work.out.has(unit.id) for unit in group):
-                work.advance(sum(unit.pieces for unit in group if unit.id not in there))
-            else:
-                doing.make(group)
-    units = work.out.units()
-    if missing := sorted({*expected} - units.keys()):
-        raise UnitsMissing(f"{work.out.store.url}/{work.out.base}: not committed any more: {', '.join(missing)}")
-    return {unit: units[unit] for unit in expected}
 
 
 def _begin(work: Work[Any], there: Collection[str]) -> None:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
 }
 ROOMS = {
     "flows": ("cli", "pipeline", "stage_flows", "run", "server", "recipes", "algorithms", "pace"),
-    "tasks": ("preflight", "rehearsal", "report", "evaluate", "train", "data", "stage", "stages", "sections"),
+    "tasks": ("preflight", "rehearsal", "report", "evaluate", "train", "data", "stage", "share", "stages", "sections"),
     "models": ("pipelines", "clip", "perceptual", "mini", "judges"),
     "infra": ("pairs", "upkeep", "shards", "artifact", "store", "recipe"),
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flows.algorithms.chain import Chain, Given, Node
 from flows.run import sources
+from flows.run.placing import placement_faults
 from infra.errors import UserError
 from infra.recipe import Section
 from tasks.data.pictures import check_pictures
@@ -33,6 +34,7 @@ def preflight(chain: Chain) -> None:
 
 
 def _faults(chain: Chain) -> Iterator[str]:
+    yield from placement_faults(chain)
     for one in chain.given():
         yield from _given_faults(one, _field(chain, one.tree))
     for node in chain.nodes.values():

@@ -28,7 +28,7 @@ ALONE = "_alone"
 """Stands for the recipe of a stage that is run by itself: no recipe can be called so."""
 
 End = Literal["done", "failed", "cancelled"]
-Made = Callable[[Artifact, bool], None]
+Made = Callable[[Artifact | None, bool], None]
 _log = logging.getLogger(__name__)
 
 
@@ -54,10 +54,11 @@ class Recording:
         self._add(StageRun(stage=stage_id, artifact=base, state="running", inputs=inputs))
         watch = Watch(stage_of(stage_id).extent(config, taken), lambda: self._beat(watch))
 
-        def made(artifact: Artifact, cached: bool) -> None:
+        def made(artifact: Artifact | None, cached: bool) -> None:
             told = {"state": "cached", "seconds": watch.seconds} if cached else watch.measured() | {"state": "done"}
             self._change(told)
-            self._noted(stage_id, config, artifact)
+            if artifact:  # else a share of it: who gave it out notes the whole
+                self._noted(stage_id, config, artifact)
 
         try:
             with watching(watch):
@@ -106,12 +107,15 @@ class Recording:
 
 
 @contextmanager
-def recording(store: Store, recipe: str, alarm: Callable[[], None] = lambda: None) -> Iterator[Recording]:
-    """The record of a new run of a recipe, which tells how the block ended."""
+def recording(
+    store: Store, recipe: str, alarm: Callable[[], None] = lambda: None, part_of: str | None = None
+) -> Iterator[Recording]:
+    """The record of a new run of a recipe, perhaps part of another one, which tells how the block ended."""
     started_at = utc_now()
     record = RunRecord(
         run_id=f"{started_at[:19].replace(':', '')}-{secrets.token_hex(3)}",
         recipe=recipe,
+        part_of=part_of,
         state="running",
         started_at=started_at,
         environment=environment(),

@@ -1,4 +1,4 @@
-"""The algorithm's `Do` that does the work: each stage through its own Prefect flow, in this process."""
+"""The algorithm's `Do` that does the work: each stage as a Prefect flow, in this process or by a pool's workers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from prefect.client.schemas.objects import State
 
 from flows.algorithms.chain import Chain
 from flows.run import sources
+from flows.run.dispatch import Errand, sent_away
+from flows.run.placing import place_of
 from flows.run.recording import Recording, recording
 from flows.run.selection import EVERYTHING, Choice, Selection, needed, select
 from flows.run.stage_flow import STAGE_FLOWS
@@ -17,7 +19,8 @@ from infra.artifact import Artifact, Source, base_of
 from infra.artifact.redo import redo_all
 from infra.recipe import Section
 from infra.store import Store
-from tasks.stage import find_cached, stage_fingerprint
+from tasks.sections import Place
+from tasks.stage import Job, find_cached, stage_fingerprint
 from tasks.stages import stage_of
 
 
@@ -70,19 +73,32 @@ class Runner:
         return cached
 
     def _run(self, stage_id: str, base: str, config: Section, taken: Mapping[str, Source]) -> Artifact:
+        job = Job(stage_of(stage_id), config, taken, self.store, self.chain.recipe.performance)
+        place = place_of(self.chain.recipe, stage_id)
         with self.recording.stage(stage_id, base, config, taken) as made:
-            state = STAGE_FLOWS[stage_of(stage_id).name](
-                config=config,
-                inputs={role: source.uri for role, source in taken.items()},
-                store=self.store.url,
-                performance=self.chain.recipe.performance,
-                name=stage_id,
-                return_state=True,
-            )
-            assert isinstance(state, State)
-            artifact = Artifact.find(self.store, state.result())
-            made(artifact, state.name == "Cached")
+            sent = place.pool is not None and job.cached() is None
+            artifact, cached = (self._sent_away(stage_id, job, place), False) if sent else _done_here(stage_id, job)
+            made(artifact, cached)
         return artifact
+
+    def _sent_away(self, stage_id: str, job: Job, place: Place) -> Artifact:
+        """The stage done by the workers of a pool."""
+        record = self.recording.record
+        return sent_away(Errand(stage_id, job, place, record.recipe, record.run_id))
+
+
+def _done_here(stage_id: str, job: Job) -> tuple[Artifact, bool]:
+    """The stage done as a flow of its own in this process, and whether it had been done before."""
+    state = STAGE_FLOWS[job.stage.name](
+        config=job.config,
+        inputs={role: source.uri for role, source in job.inputs.items()},
+        store=job.store.url,
+        performance=job.performance,
+        name=stage_id,
+        return_state=True,
+    )
+    assert isinstance(state, State)
+    return Artifact.find(job.store, state.result()), state.name == "Cached"
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from flows.run import terminal, watch
 from flows.run.recording import ALONE, recording
+from flows.run.sent import Sent, require_same_inputs
 from flows.run.sources import open_input
 from flows.run.watch import Watch
 from flows.server.mirror import mirrored
@@ -27,7 +28,8 @@ from infra.store import Store, open_store
 from infra.upkeep.runs import BEAT_S
 from tasks.progress import Progress
 from tasks.sections import Performance
-from tasks.stage import find_cached, run_stage, stage_fingerprint
+from tasks.share import Share
+from tasks.stage import Job, find_cached, make_share, run_stage, stage_fingerprint
 from tasks.stages import STAGES, Stage, stage_of
 
 Result = State[str] | str
@@ -39,9 +41,9 @@ def stage_flow(stage: Stage) -> Flow[..., Result]:
     """The stage as a Prefect flow that can be deployed alone; its parameters are the form of Prefect's pages."""
 
     def body(
-        config: Section, inputs: dict[str, str], store: str, performance: Performance, name: str
+        config: Section, inputs: dict[str, str], store: str, performance: Performance, name: str, sent: Sent | None
     ) -> State[str] | str:
-        return run(name, config, inputs, store, performance)
+        return run(name, config, inputs, store, performance, sent)
 
     _present(body, stage)
     return flow(name=stage.name, flow_run_name="{name}", persist_result=False)(body)
@@ -49,13 +51,14 @@ def stage_flow(stage: Stage) -> Flow[..., Result]:
 
 def _present(body: Callable[..., Result], stage: Stage) -> None:
     """What Prefect reads off a function: name, place, description, typed parameters."""
-    defaults = {"performance": Performance(), "name": stage.name}
+    defaults = {"performance": Performance(), "name": stage.name, "sent": None}
     types: dict[str, Any] = {
         "config": stage.section,
         "inputs": dict[str, str],
         "store": str,
         "performance": Performance,
         "name": Annotated[str, Field(pattern=rf"^{stage.name}(-[A-Za-z0-9._-]+)?$")],
+        "sent": Sent | None,
     }
     parameters = [
         Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=defaults.get(name, Parameter.empty), annotation=kind)
@@ -68,19 +71,32 @@ def _present(body: Callable[..., Result], stage: Stage) -> None:
     body.__signature__ = Signature(parameters, return_annotation=Result)  # type: ignore[attr-defined]
 
 
-def run(stage_id: str, config: Section, inputs: dict[str, str], store_url: str, performance: Performance) -> Result:
+def run(
+    stage_id: str,
+    config: Section,
+    inputs: dict[str, str],
+    store_url: str,
+    performance: Performance,
+    sent: Sent | None = None,
+) -> Result:
     """The URI of the stage's artifact; the state `Cached` around it if it had been made before.
 
-    A runner that calls it writes it down; called by itself it is a run of its own.
+    A runner that calls it writes it down; started by itself, or sent by a pipeline, it is a run with its own record.
+    One that was sent for a share of the units leaves the artifact to the pipeline.
     """
     if watch.current() is not None:
         return _told(*_done(stage_id, config, inputs, store_url, performance))
     stage, store = stage_of(stage_id), open_store(store_url)
     taken = _Sources(stage, inputs, store)
+    require_same_inputs(stage_id, taken, sent)
     base = base_of(stage.name, stage_fingerprint(stage, config, taken))
-    with recording(store, ALONE) as record, record.stage(stage_id, base, config, taken) as made:
-        uri, cached = _done(stage_id, config, inputs, store_url, performance)
-        made(Artifact.find(store, uri), cached)
+    share = sent.share if sent else None
+    with (
+        recording(store, sent.recipe if sent else ALONE, part_of=sent.run if sent else None) as record,
+        record.stage(stage_id, base, config, taken) as made,
+    ):
+        uri, cached = _done(stage_id, config, inputs, store_url, performance, share)
+        made(Artifact.find(store, uri) if share is None or cached else None, cached)
     return _told(uri, cached)
 
 
@@ -89,13 +105,18 @@ def _told(uri: str, cached: bool) -> Result:
 
 
 def _done(
-    stage_id: str, config: Section, inputs: dict[str, str], store_url: str, performance: Performance
+    stage_id: str,
+    config: Section,
+    inputs: dict[str, str],
+    store_url: str,
+    performance: Performance,
+    share: Share | None = None,
 ) -> tuple[str, bool]:
     """The URI of the stage's artifact, and whether it had been made before."""
     stage, store = stage_of(stage_id), open_store(store_url)
     cached = find_cached(stage, config, _Sources(stage, inputs, store), store)
     if cached is None:
-        return work.with_options(name=stage.name)(stage_id, config, inputs, store_url, performance), False
+        return work.with_options(name=stage.name)(stage_id, config, inputs, store_url, performance, share), False
     with mirrored(stage_id) as mirror:
         mirror.finished(cached, cached=True)
     return cached.uri, True
@@ -104,21 +125,32 @@ def _done(
 # No cache of Prefect's: it takes an outage of its store for a miss. One task run for all units: a thousand of
 # them lock SQLite.
 @task(cache_policy=NO_CACHE, persist_result=False)
-def work(stage_id: str, config: Section, inputs: dict[str, str], store_url: str, performance: Performance) -> str:
-    """Do the stage; the URI of its artifact."""
+def work(
+    stage_id: str,
+    config: Section,
+    inputs: dict[str, str],
+    store_url: str,
+    performance: Performance,
+    share: Share | None,
+) -> str:
+    """Do the stage, or a share of it; the URI of its artifact."""
     expect_task_run()
     stage, store = stage_of(stage_id), open_store(store_url)
     sources = _Sources(stage, inputs, store)
     watcher = watch.current()
     assert watcher is not None, "a run is written down"
-    with mirrored(stage_id) as mirror, _everywhere(stage_id, mirror.progress, watcher) as progress:
+    called = stage_id if share is None else f"{stage_id}-share-{share.number + 1}"
+    with mirrored(called) as mirror, _everywhere(stage_id, mirror.progress, watcher) as progress:
 
-        def done() -> Artifact:
-            return run_stage(stage, config, sources, store, performance, progress)
+        def done() -> Artifact | None:
+            if share is None:
+                return run_stage(stage, config, sources, store, performance, progress)
+            return make_share(Job(stage, config, sources, store, performance), share, progress)
 
         artifact = attended(done, watcher.beat, BEAT_S, on_stop=lambda: _say_stopping(stage_id))
-        mirror.finished(artifact, cached=False)
-    return artifact.uri
+        if artifact:
+            mirror.finished(artifact, cached=False)
+    return artifact.uri if artifact else f"{store.url}/{base_of(stage.name, stage_fingerprint(stage, config, sources))}"
 
 
 class _Sources(dict[str, Source]):

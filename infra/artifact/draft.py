@@ -88,6 +88,10 @@ class Draft:
         """
         self._behind.do(commit)
 
+    def wait(self) -> None:
+        """Until what was given to `behind` is committed. Raises what that failed with."""
+        self._behind.wait()
+
     def units(self) -> dict[str, UnitRecord]:
         """Committed units by id, sorted; one with a blob missing or of another size is left out."""
         self._behind.wait()

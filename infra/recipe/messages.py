@@ -75,11 +75,14 @@ def _meaning(location: Location, kind: type[Section]) -> str:
 
 def _section_at(location: Location, kind: type[Section]) -> type[Section] | None:
     section: type[Section] | None = kind
+    is_key = False
     for part in location:
-        if section is None or part.isdigit():  # a list's items are of the kind found at the list
+        if section is None or part.isdigit() or is_key:  # items are of the kind found at their list or mapping
+            is_key = False
             continue
         field = section.model_fields.get(part)
         section = _section_in(field.annotation) if field else None
+        is_key = field is not None and get_origin(field.annotation) is dict
     return section
 
 

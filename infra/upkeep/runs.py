@@ -70,6 +70,7 @@ class RunRecord(Record):
     recipe: str = Field(
         pattern=rf"^_?{NAME.pattern}$", description="name of the recipe; `_alone` for a stage that was run by itself"
     )
+    part_of: Name | None = Field(default=None, description="the run that sent it a stage; null for one of its own")
     state: Literal["running", "done", "failed", "cancelled"] = Field(description="how it stands")
     started_at: str = Field(description="ISO 8601, UTC")
     finished_at: str | None = Field(default=None, description="ISO 8601, UTC; null while it runs")

@@ -11,8 +11,9 @@ from tasks.sections.evaluate import Evaluate, EvaluateJob
 from tasks.sections.judging import NEIGHBOURS, OWN_NETWORKS, Clip, Extra, Judging, Pictures, RealJob
 from tasks.sections.pairs import Guidance, Pairs, PairsJob, Solver, StudentPairs
 from tasks.sections.perceptual import Perceiving, Perceptual
+from tasks.sections.placement import Place
 from tasks.sections.prompts import Part, PromptColumns, PromptFilters, Prompts, PromptsJob
-from tasks.sections.recipe import UNSHIFTED, Performance, Placement, Recipe
+from tasks.sections.recipe import UNSHIFTED, Performance, Recipe
 from tasks.sections.reflow import Reflow, ReflowJob, ReflowPhase
 from tasks.sections.report import Page, Report, ReportJob
 from tasks.sections.small_models import TrainClip, TrainTeacher
@@ -22,7 +23,7 @@ from tasks.sections.training import Decay, Precision, Trained, Training
 __all__ = [
     "NEIGHBOURS", "OWN_NETWORKS", "UNSHIFTED", "Adopt", "Clip", "Coco", "Decay", "Direct", "Distill", "DistillPhase",
     "Dtype", "Evaluate", "EvaluateJob", "Extra", "Guidance", "Judging", "ModelSource", "Page", "Pairs", "PairsJob",
-    "Part", "Perceiving", "Perceptual", "Performance", "Pictures", "Placement", "Precision", "PromptColumns",
+    "Part", "Perceiving", "Perceptual", "Performance", "Pictures", "Place", "Precision", "PromptColumns",
     "PromptFilters", "Prompts", "PromptsJob", "RealJob", "Recipe", "Reflow", "ReflowJob", "ReflowPhase", "Report",
     "ReportJob", "Solver", "StudentPairs", "TeacherSource", "TrainClip", "TrainTeacher", "Trained", "Training",
     "World",

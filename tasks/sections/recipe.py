@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, JsonValue
 
 from infra.recipe import Count, Counts, Rate, Section, Seed
+from tasks.sections.placement import Place
 
 UNSHIFTED: dict[str, JsonValue] = {"shifted": False}
 """json_schema_extra of a seed that the recipe's own seed is not added to."""
@@ -30,13 +31,6 @@ class Performance(Section):
     )
 
 
-class Placement(Section):
-    """Where: never part of a fingerprint. Not used yet: `instaflow run` does every stage in its own process."""
-
-    pool: str | None = Field(default=None, description="Prefect work pool of the heavy stages; not used yet")
-    workers: Count = Field(default=1, description="runs that share the units of a stage; not used yet")
-
-
 class Recipe(Section):
     """What every recipe says, whatever its algorithm."""
 
@@ -44,7 +38,14 @@ class Recipe(Section):
     algorithm: str = Field(default="instaflow", description="what is done with the sections")
     seed: Seed = Field(default=0, description="added to every section's seed but the world's")
     performance: Performance = Field(default=Performance(), description=Performance.__doc__)
-    placement: Placement = Field(default=Placement(), description=Placement.__doc__)
+    placement: dict[str, Place] = Field(
+        default={},
+        description="where each stage is done, by id (`pairs-1`) or name (`pairs`); `default` stands for all others",
+    )
+
+    def __hash__(self) -> int:
+        """Of what it says: a mapping has no hash of its own."""
+        return hash(self.model_dump_json())
 
     def seeded(self) -> Self:
         """The recipe with `seed` added to every section's seed but the world's, and itself 0."""

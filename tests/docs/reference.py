@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from pydoc import locate
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, JsonValue
 
@@ -21,7 +21,7 @@ PACKAGES = ("flows", "tasks", "models", "infra")
 _BLOCK = re.compile(r"(<!-- generated: (?P<what>[\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 _KINDS = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false", "object": "mapping"}
-_NOT_IDENTITY = {"performance", "placement"}
+_NOT_IDENTITY = {"performance", "placement.*"}
 
 
 def filled(text: str) -> str:
@@ -74,7 +74,7 @@ def _sections(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[B
     for name, field in model.model_fields.items():
         for part in _parts(field.annotation):
             if isinstance(part, type) and issubclass(part, Section):
-                path = f"{prefix}{name}"
+                path = f"{prefix}{name}" + (".*" if get_origin(field.annotation) is dict else "")
                 yield path, part
                 yield from _sections(part, f"{path}.")
 
@@ -128,4 +128,4 @@ def _default(shape: dict[str, Any], required: bool) -> str:
 
 
 def _is_section(value: JsonValue) -> bool:
-    return isinstance(value, dict)
+    return isinstance(value, dict) and bool(value)

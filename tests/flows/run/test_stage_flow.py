@@ -37,7 +37,7 @@ from tests.flows.small_stages import small
 def test_a_stage_is_a_flow_with_its_own_form(stage: Stage) -> None:
     made = STAGE_FLOWS[stage.name]
     assert made.name == stage.name and made.flow_run_name == "{name}"
-    assert [*made.parameters.properties] == ["config", "inputs", "store", "performance", "name"]
+    assert [*made.parameters.properties] == ["config", "inputs", "store", "performance", "name", "sent"]
     assert made.parameters.required == ["config", "inputs", "store"]
     assert {*made.parameters.definitions[stage.section.__name__]["properties"]} == {*stage.section.model_fields}
     assert all(f"{role}" in (made.description or "") for role in (*stage.inputs, stage.does))
