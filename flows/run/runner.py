@@ -42,7 +42,9 @@ class Runner:
 
     def given(self, tree: str, path: str) -> Handle:
         """A folder that lies ready."""
-        return sources.given(tree, path)
+        source = sources.given(tree, path)
+        self.recording.given.add((tree, source.digest))
+        return source
 
     def __call__(self, stage_id: str, config: Section, /, **inputs: Handle | None) -> Handle:
         taken = {role: one for role, one in inputs.items() if one is not None and not isinstance(one, LeftOut)}

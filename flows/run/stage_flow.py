@@ -78,7 +78,8 @@ def run(stage_id: str, config: Section, inputs: dict[str, str], store_url: str, 
     stage, store = stage_of(stage_id), open_store(store_url)
     taken = _Sources(stage, inputs, store)
     base = base_of(stage.name, stage_fingerprint(stage, config, taken))
-    with recording(store, ALONE) as record, record.stage(stage_id, base, config, taken) as made:
+    given = [(role, source.digest) for role, source in taken.items()]
+    with recording(store, ALONE, given=given) as record, record.stage(stage_id, base, config, taken) as made:
         uri, cached = _done(stage_id, config, inputs, store_url, performance)
         made(Artifact.find(store, uri), cached)
     return _told(uri, cached)
