@@ -23,6 +23,7 @@ from infra.environment import utc_now
 from infra.errors import UserError
 from infra.recipe import ASIDE, FILES, Section
 from infra.store import Store
+from tasks.device import device_used
 from tasks.progress import Progress
 from tasks.sections import Performance
 from tasks.stages import Extent, Group, Stage
@@ -170,7 +171,8 @@ def run_stage(
             return committed
         mark_damage(committed)
     started_at, made_from = utc_now(), {**inputs, **named_files(stage, config)}
-    with _room_for(stage.name), Draft(store, stage.name, _identity(stage, config, made_from)) as out:
+    identity = _identity(stage, config, made_from)
+    with _room_for(stage.name), Draft(store, stage.name, identity, device_used) as out:
         doing = _work_class(stage)(Work(stage, config, inputs, out, performance, progress))
         for _ in range(_ROUNDS):
             with suppress(UnitsMissing):  # somebody has them redone meanwhile: back to work
