@@ -5,15 +5,20 @@ from __future__ import annotations
 import functools
 import getpass
 import importlib.metadata
+import json
+import os
 import platform
 import socket
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+COMMIT = "INSTAFLOW_COMMIT"
+"""Variable with the git commit of a package that was installed without its repository, as in an image."""
+
 _PACKAGES = (
-    "torch", "torchvision", "diffusers", "transformers", "numpy", "safetensors", "pyarrow", "fsspec", "s3fs",
-    "prefect", "lpips", "open_clip_torch", "torch-fidelity", "datasketch",
+    "instaflow", "torch", "torchvision", "diffusers", "transformers", "numpy", "safetensors", "pyarrow", "fsspec",
+    "s3fs", "prefect", "lpips", "open_clip_torch", "torch-fidelity", "datasketch",
 )  # fmt: skip
 
 
@@ -34,14 +39,28 @@ def _environment() -> tuple[tuple[str, str], ...]:
 
 
 def _git_commit() -> str | None:
+    """Of the repository this file is of; else of the one it was installed from, or what the image was told."""
+    return _checked_out(Path(__file__).resolve().parents[1]) or _installed_from() or os.environ.get(COMMIT)
+
+
+def _checked_out(root: Path) -> str | None:
     command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
+    if not (root / ".git").exists():  # an installed package may lie within somebody's repository
+        return None
     try:
-        run = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
-        )
+        run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return run.stdout.strip() if run.returncode == 0 else None
+
+
+def _installed_from() -> str | None:
+    """The commit that pip notes of a package it installed out of a repository."""
+    try:
+        noted = importlib.metadata.distribution("instaflow").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return json.loads(noted).get("vcs_info", {}).get("commit_id") if noted else None
 
 
 def environment() -> dict[str, str]:

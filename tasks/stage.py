@@ -23,6 +23,7 @@ from infra.environment import utc_now
 from infra.errors import UserError
 from infra.recipe import ASIDE, FILES, Section
 from infra.store import Store
+from tasks.device import device_used
 from tasks.progress import Progress, silent
 from tasks.sections import Performance
 from tasks.share import Share
@@ -288,7 +289,7 @@ class _Doing:
 def _at_work(job: Job, progress: Progress) -> Iterator[_Doing]:
     started_at, made_from = utc_now(), job.made_from
     identity = _identity(job.stage, job.config, made_from)
-    with _room_for(job.stage.name), Draft(job.store, job.stage.name, identity) as out:
+    with _room_for(job.stage.name), Draft(job.store, job.stage.name, identity, device_used) as out:
         work = Work(job.stage, job.config, job.inputs, out, job.performance, progress)
         yield _Doing(job, _work_class(job.stage)(work), made_from, started_at)
 

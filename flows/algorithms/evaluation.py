@@ -20,7 +20,8 @@ class Recipe(sections.Recipe):
     model: ModelSource = Field(default=ModelSource(), description=ModelSource.__doc__)
     pictures: str | None = Field(
         default=None,
-        description="folder of pictures that are measured instead of a model's, named as the captions' own or numbered",
+        description="folder of pictures that are measured instead of a model's, named as the captions' own or numbered;"
+        " or the full address of an artifact",
         json_schema_extra=ASIDE,
     )
     world: World | None = Field(default=None, description="the miniature world; null when coco.path names a data set")

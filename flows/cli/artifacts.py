@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,12 +18,14 @@ from rich.tree import Tree
 from flows.cli.options import DEFAULT_STORE, StoreUrl
 from flows.run import terminal
 from infra.artifact import MANIFEST, Artifact
+from infra.artifact.manifest import ADDED
 from infra.errors import UserError
 from infra.store import Store, StoreError, open_store
 from infra.upkeep.inventory import entries, find, inputs_of, pin, pinned, unpin, wanted_by
 from infra.words import duration, size
 
 if TYPE_CHECKING:
+    from infra.artifact.manifest import Manifest
     from infra.upkeep.sweep import Garbage
 
 artifacts = typer.Typer(help="Artifacts in a store: list, check, trace, copy, sweep.", no_args_is_help=True)
@@ -98,6 +102,7 @@ def show(
         "metrics": json.dumps(manifest.metrics),
         **{f"input {one.role}": f"{one.uri} ({one.digest[:12]})" for one in manifest.inputs},
         "made with": ", ".join(f"{name} {version}" for name, version in manifest.environment.items()),
+        **({"made by": "\n".join(_makers(manifest))} if manifest.environments else {}),
     }
     table = Table(Column(), Column(overflow="fold"), show_header=False, box=None, pad_edge=False)
     for name, value in facts.items():
@@ -107,6 +112,17 @@ def show(
     for file in manifest.files:
         files.add_row(file.path, size(file.bytes), "" if file.rows is None else f"{file.rows:,}", file.sha256[:12])
     _say(files)
+
+
+def _makers(manifest: Manifest) -> Iterator[str]:
+    """Host and device of how many units, with whatever else was not the same for all of them."""
+    made = Counter(part.environment for part in manifest.units)
+    names = dict.fromkeys(name for one in manifest.environments for name in one if name not in ("host", "device"))
+    differ = [name for name in names if len({one.get(name) for one in manifest.environments}) > 1]
+    for place, one in enumerate(manifest.environments):
+        where = (one.get(name, f"{name} not known") for name in ("host", "device"))
+        what = [f"{', '.join(where)}: {made[place]:,} of {len(manifest.units):,} units"]
+        yield ", ".join([*what, *(f"{name} {one.get(name, 'none')}" for name in differ)])
 
 
 @artifacts.command()
@@ -158,7 +174,8 @@ def _mark(artifact: Artifact, mark: Callable[[], list[str]], damaged: bool) -> N
         return
     if damaged:
         what = f"unit{'s' if len(units) > 1 else ''} {', '.join(units)}" if units else "the damaged part"
-        _say(f"{artifact.base}: marked. Run its recipe again: only {what} will be redone.")
+        again = "Add its folder" if artifact.stage == ADDED else "Run its recipe"
+        _say(f"{artifact.base}: marked. {again} again: only {what} will be redone.")
 
 
 @artifacts.command()
@@ -202,6 +219,36 @@ def _grow(tree: Tree, artifact: Artifact, drawn: set[str]) -> None:
 
 def _label(artifact: Artifact) -> str:
     return f"{artifact.base} ({artifact.digest[:12]}, {artifact.manifest.rows:,} rows)"
+
+
+@artifacts.command()
+def add(
+    folder: Annotated[Path, typer.Argument(help="a diffusers folder, a COCO caption set, a CLIP, pictures")],
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Put a folder that recipes give by path into the store, once: then its address does, on every machine.
+
+    Repeat the command to go on with one that was interrupted.
+    """
+    from flows.run.trees import tree_of
+    from infra.artifact.fingerprint import tree_files
+    from infra.upkeep.adding import add as put
+
+    where, local = open_store(store), folder.expanduser()
+    tree = tree_of(local)
+    total = sum(path.stat().st_size for path in tree_files(local).values())
+    with _counted(f"add {folder}", total) as sent:
+        artifact, is_new = put(where, local, tree, sent)
+    _say(f"{artifact.uri}{'' if is_new else ' (was there)'}")
+    _say(_USES[tree].format(artifact.uri))
+
+
+_USES = {
+    "model": "a teacher: --set teacher.path={0}",
+    "coco": "a caption set: --set world=null --set coco.path={0}",
+    "clip": "a CLIP: an input of stages, clip or judge: {0}",
+    "pictures": "pictures to measure: instaflow evaluate {0}",
+}
 
 
 @artifacts.command(name="pin")

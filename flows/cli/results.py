@@ -14,7 +14,7 @@ from flows.algorithms.chain import Chain, Given
 from flows.run.sources import given
 from infra.artifact import Artifact, Source
 from infra.artifact.fingerprint import sha256_file, tree_files
-from infra.artifact.manifest import Manifest
+from infra.artifact.manifest import ADDED, Manifest
 from infra.errors import UserError
 from infra.store import Store, reason
 from infra.store.whole_file import whole
@@ -77,7 +77,7 @@ def export_tree(artifact: Artifact, folder: Path) -> str | None:
     Returns what its user has to know, which then also stands in NOTE.txt beside it; None where there is nothing. Raises
     UserError when the folder is not empty or cannot be written, and when the artifact holds no tree.
     """
-    tree = STAGES[artifact.stage].tree if artifact.stage in STAGES else None
+    tree = _tree(artifact)
     names = [file.name.removeprefix(f"{tree}/") for file in artifact.files(f"{tree}/*")] if tree else []
     if tree is None or not names:
         others = ", ".join(stage.name for stage in STAGES.values() if stage.tree == "model")
@@ -96,6 +96,13 @@ def export_tree(artifact: Artifact, folder: Path) -> str | None:
         raise UserError(
             f"{folder}: cannot write here: {reason(error)}. Name a folder that you may write to."
         ) from error
+
+
+def _tree(artifact: Artifact) -> str | None:
+    """The folder in it that leaves the store."""
+    if artifact.stage == ADDED:
+        return str(artifact.manifest.config["tree"])
+    return STAGES[artifact.stage].tree if artifact.stage in STAGES else None
 
 
 def _noted(folder: Path) -> str | None:
@@ -199,6 +206,9 @@ def _manifest(path: Path) -> Manifest:
 def _anonymous(manifest: Manifest) -> Manifest:
     """The manifest for a folder that is given away: without host, platform and the store's address."""
     inputs = [record.model_copy(update={"uri": "/".join(record.uri.split("/")[-2:])}) for record in manifest.inputs]
-    private = ("host", "platform")
-    environment = {name: value for name, value in manifest.environment.items() if name not in private}
-    return manifest.model_copy(update={"inputs": inputs, "environment": environment})
+
+    def told(environment: Mapping[str, str]) -> dict[str, str]:
+        return {name: value for name, value in environment.items() if name not in ("host", "platform")}
+
+    update = {"environment": told(manifest.environment), "environments": [*map(told, manifest.environments)]}
+    return manifest.model_copy(update={"inputs": inputs, **update})

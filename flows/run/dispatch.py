@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from prefect.exceptions import TerminationSignal
 
 from flows.run import terminal, watch
 from flows.run.expectation import done
-from flows.run.sent import Sent
+from flows.run.sent import Given, Sent
 from flows.run.watch import Watch
 from flows.server.children import Children, children, is_cancelling, is_over
 from flows.server.mirror import mirrored
@@ -45,6 +45,7 @@ class Errand:
     place: Place
     recipe: str
     run: str
+    given: Collection[Given] = ()
 
     def parameters(self, share: Share | None) -> dict[str, Any]:
         """What a child is told: all of it JSON."""
@@ -52,6 +53,7 @@ class Errand:
         sent = Sent(
             recipe=self.recipe,
             run=self.run,
+            given=tuple(sorted(self.given)),
             digests={role: source.digest for role, source in job.inputs.items()},
             share=share,
         )

@@ -6,9 +6,9 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from prefect.exceptions import TerminationSignal
@@ -20,7 +20,7 @@ from infra.environment import environment, user, utc_now
 from infra.errors import UserError
 from infra.recipe import Section
 from infra.store import Store, StoreError
-from infra.upkeep.runs import Ref, RunRecord, StageRun, write_begun, write_ref, write_run
+from infra.upkeep.runs import Ref, RunRecord, StageRun, given_name, write_begun, write_ref, write_run
 from infra.words import duration
 from tasks.stages import stage_of
 
@@ -36,12 +36,14 @@ _log = logging.getLogger(__name__)
 class Recording:
     """Keeps a run's record and its recipe's references up to date.
 
-    `alarm` is asked now and then; it raises when there is no sense in going on.
+    `alarm` is asked now and then; it raises when there is no sense in going on. `given` is what the run starts from, by
+    kind and digest: references of runs that were given something else stay.
     """
 
     store: Store
     record: RunRecord
     alarm: Callable[[], None]
+    given: set[tuple[str, str]] = field(default_factory=set)
 
     @contextmanager
     def stage(self, stage_id: str, base: str, config: Section, taken: Mapping[str, Source]) -> Iterator[Made]:
@@ -50,7 +52,7 @@ class Recording:
         It is named before it is looked for: from then on nobody sweeps it, or what it is made from.
         """
         inputs = [one.base for one in taken.values() if isinstance(one, Artifact) and one.store.url == self.store.url]
-        write_begun(self.store, self.record.recipe, stage_id, base, inputs)
+        write_begun(self.store, self.record.recipe, stage_id, base, inputs, given_name(self.given))
         self._add(StageRun(stage=stage_id, artifact=base, state="running", inputs=inputs))
         watch = Watch(stage_of(stage_id).extent(config, taken), lambda: self._beat(watch))
 
@@ -100,7 +102,7 @@ class Recording:
 
     def _noted(self, stage_id: str, config: Section, artifact: Artifact) -> None:
         self._write()
-        write_ref(self.store, self.record.recipe, stage_id, _ref(artifact, config))
+        write_ref(self.store, self.record.recipe, stage_id, _ref(artifact, config), given_name(self.given))
         last = self.record.stages[-1]
         took = "cached" if last.state == "cached" else duration(last.seconds)
         console().print(f"{stage_id:<14} {took:>12}  {artifact.base}")
@@ -108,7 +110,11 @@ class Recording:
 
 @contextmanager
 def recording(
-    store: Store, recipe: str, alarm: Callable[[], None] = lambda: None, part_of: str | None = None
+    store: Store,
+    recipe: str,
+    alarm: Callable[[], None] = lambda: None,
+    given: Iterable[tuple[str, str]] = (),
+    part_of: str | None = None,
 ) -> Iterator[Recording]:
     """The record of a new run of a recipe, perhaps part of another one, which tells how the block ended."""
     started_at = utc_now()
@@ -124,7 +130,7 @@ def recording(
         heartbeat_at=started_at,
     )
     write_run(store, record)
-    run = Recording(store, record, alarm)
+    run = Recording(store, record, alarm, {*given})
     try:
         yield run
     except BaseException as error:  # Ctrl-C and SIGTERM are no Exceptions

@@ -45,7 +45,9 @@ class Runner:
 
     def given(self, tree: str, path: str) -> Handle:
         """A folder that lies ready."""
-        return sources.given(tree, path)
+        source = sources.given(tree, path)
+        self.recording.given.add((tree, source.digest))
+        return source
 
     def __call__(self, stage_id: str, config: Section, /, **inputs: Handle | None) -> Handle:
         taken = {role: one for role, one in inputs.items() if one is not None and not isinstance(one, LeftOut)}
@@ -84,7 +86,7 @@ class Runner:
     def _sent_away(self, stage_id: str, job: Job, place: Place) -> Artifact:
         """The stage done by the workers of a pool."""
         record = self.recording.record
-        return sent_away(Errand(stage_id, job, place, record.recipe, record.run_id))
+        return sent_away(Errand(stage_id, job, place, record.recipe, record.run_id, self.recording.given))
 
 
 def _done_here(stage_id: str, job: Job) -> tuple[Artifact, bool]:

@@ -90,13 +90,13 @@ def run(
     taken = _Sources(stage, inputs, store)
     require_same_inputs(stage_id, taken, sent)
     base = base_of(stage.name, stage_fingerprint(stage, config, taken))
-    share = sent.share if sent else None
+    told = sent or Sent(recipe=ALONE, given=tuple((role, source.digest) for role, source in taken.items()))
     with (
-        recording(store, sent.recipe if sent else ALONE, part_of=sent.run if sent else None) as record,
+        recording(store, told.recipe, given=told.given, part_of=told.run) as record,
         record.stage(stage_id, base, config, taken) as made,
     ):
-        uri, cached = _done(stage_id, config, inputs, store_url, performance, share)
-        made(Artifact.find(store, uri) if share is None or cached else None, cached)
+        uri, cached = _done(stage_id, config, inputs, store_url, performance, told.share)
+        made(Artifact.find(store, uri) if told.share is None or cached else None, cached)
     return _told(uri, cached)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
 
+from tasks.device import cuda, device_used
 from tasks.stages import Extent
 
 DEVICES = 1
@@ -35,8 +35,8 @@ class Watch:
 
     def __post_init__(self) -> None:
         self.started_s = self.clock()
-        if cuda := _cuda():
-            cuda.reset_peak_memory_stats()
+        if gpu := cuda():
+            gpu.reset_peak_memory_stats()
 
     def __call__(self, done: int, total: int, unit: str) -> None:
         """Count what was done since the last report: a stage's first one only says what was there before."""
@@ -55,17 +55,16 @@ class Watch:
 
     def measured(self) -> dict[str, float | int | str | None]:
         """The measured fields of a StageRun, so far."""
-        seconds, cuda = self.seconds, _cuda()
-        allocated = cuda.max_memory_allocated() if cuda else 0
+        seconds, gpu = self.seconds, cuda()
         return {
             "seconds": seconds,
-            "device": cuda.get_device_name() if allocated else "CPU",
+            "device": device_used(),
             "device_seconds": seconds * DEVICES,
             "unit": self.unit,
             "units": self.units if self.unit else None,
             "samples_per_second": self.samples / self.working_s if self.working_s > 0 else None,
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBI,
-            "peak_device_memory_bytes": allocated if cuda else None,
+            "peak_device_memory_bytes": gpu.max_memory_allocated() if gpu else None,
         }
 
 
@@ -85,9 +84,3 @@ def watching(watch: Watch) -> Iterator[Watch]:
 def current() -> Watch | None:
     """The watch of the block this is called in; None in a stage flow that was started by itself."""
     return _current.get()
-
-
-def _cuda() -> Any:
-    """The module torch.cuda if torch was imported and there is a GPU; a cached stage imports nothing."""
-    torch = sys.modules.get("torch")
-    return torch.cuda if torch is not None and torch.cuda.is_available() else None

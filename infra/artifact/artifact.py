@@ -107,7 +107,7 @@ class Artifact:
         if not self.manifest.units and self.manifest.files:
             records = read_units(self.store, self.store.list(f"{self.base}/units"))  # of an older version
             return {record.unit: record for record in records.values()}
-        files = {file.path: file for file in self.manifest.files}
+        files, made_by = {file.path: file for file in self.manifest.files}, self.manifest.environments
         return {
             part.unit: UnitRecord(
                 unit=part.unit,
@@ -115,6 +115,7 @@ class Artifact:
                 rows=part.rows,
                 seconds=part.seconds,
                 metrics=part.metrics,
+                environment={} if part.environment is None else made_by[part.environment],
             )
             for part in self.manifest.units
         }

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from infra.artifact.artifact import MANIFEST, Artifact, base_of, local_tree, read_units
 from infra.artifact.behind import Behind
 from infra.artifact.cache import fetch, keep
-from infra.artifact.fingerprint import digest_of_hashes, sha256_file, tree_files
+from infra.artifact.fingerprint import canonical_json, digest_of_hashes, sha256_file, tree_files
 from infra.artifact.generation import Generation
 from infra.artifact.killpoint import reached
 from infra.artifact.manifest import NAME, FileRecord, InputRecord, Manifest, Metric, Part, UnitRecord
@@ -27,8 +27,10 @@ from infra.artifact.workdir import WorkFolder
 from infra.environment import environment, utc_now
 from infra.errors import UserError
 from infra.store import Store
+from infra.store.at_once import at_once
 
 _HASH_DIGITS = 12
+_FILES_AT_ONCE = 4
 _log = logging.getLogger(__name__)
 
 
@@ -39,12 +41,15 @@ class UnitsMissing(UserError):
 class Draft:
     """An artifact being made: units are committed one by one, `finish` makes it an artifact.
 
-    It belongs to one generation, that of its first question to the store. A context manager: leaving it removes the
-    local work folder, never anything in the store.
+    It belongs to one generation, that of its first question to the store. `device` tells at each commit what computed:
+    a GPU's name, "CPU"; it is recorded with host and versions. A context manager: leaving it removes the local work
+    folder, never anything in the store.
     """
 
-    def __init__(self, store: Store, stage: str, fingerprint: str) -> None:
-        self.store, self.stage, self.fingerprint = store, stage, fingerprint
+    def __init__(
+        self, store: Store, stage: str, fingerprint: str, device: Callable[[], str | None] = lambda: None
+    ) -> None:
+        self.store, self.stage, self.fingerprint, self._device = store, stage, fingerprint, device
         self.base = base_of(stage, fingerprint)
         self._seen: dict[str, UnitRecord] = {}
         self._lost: set[str] = set()
@@ -173,16 +178,50 @@ class Draft:
         files: list[FileRecord] = []
         for name, local in blobs.items():
             for record, path in _plan(name, local, rows=counts.get(name), volatile=name in set(volatile)):
-                reached(self.stage, "blob", record.name)
-                self.store.upload(path, f"{self.base}/{record.path}")
+                self._upload(record, path)
                 files.append(record)
-        done = UnitRecord(unit=unit, files=files, rows=rows, seconds=seconds, metrics=dict(metrics or {}))
-        reached(self.stage, "unit", unit)
-        where = self._record_of(unit)
+        return self._recorded_now(
+            UnitRecord(
+                unit=unit,
+                files=files,
+                rows=rows,
+                seconds=seconds,
+                metrics=dict(metrics or {}),
+                environment=self._environment(),
+            )
+        )
+
+    def commit_tree(self, name: str, folder: Path, sent: Callable[[int], object]) -> UnitRecord:
+        """Put a whole folder as the unit `name`, files at once and only those that are not there, then its record.
+
+        `sent` is told the bytes of each file. What is there is believed if this is the first making and its size fits:
+        its name holds the hash of the whole folder. Raises StoreError.
+        """
+        there = {} if self.generation.marks else self.store.sizes(self.base)
+
+        def put(one: tuple[FileRecord, Path]) -> FileRecord:
+            record, path = one
+            if there.get(f"{self.base}/{record.path}") != record.bytes:
+                self._upload(record, path)
+            return record
+
+        files: list[FileRecord] = []
+        for record in at_once(put, _plan(name, folder, rows=None, volatile=False), _FILES_AT_ONCE):
+            files.append(record)
+            sent(record.bytes)
+        return self._recorded_now(UnitRecord(unit=name, files=files, environment=self._environment()))
+
+    def _upload(self, record: FileRecord, path: Path) -> None:
+        reached(self.stage, "blob", record.name)
+        self.store.upload(path, f"{self.base}/{record.path}")
+
+    def _recorded_now(self, done: UnitRecord) -> UnitRecord:
+        reached(self.stage, "unit", done.unit)
+        where = self._record_of(done.unit)
         self.store.write(where, done.to_bytes())
         self._seen[where] = done
-        self._lost.discard(unit)
-        reached(self.stage, "unit-done", unit)
+        self._lost.discard(done.unit)
+        reached(self.stage, "unit-done", done.unit)
         return done
 
     def finish(
@@ -203,6 +242,9 @@ class Draft:
         records = self._records(units)
         finished_at = utc_now()
         wall = (datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)).total_seconds()
+        environments = [
+            *{canonical_json(one.environment): one.environment for one in records if one.environment}.values()
+        ]
         manifest = Manifest(
             schema_version=1,
             stage=self.stage,
@@ -211,12 +253,13 @@ class Draft:
             config=dict(config),
             inputs=[InputRecord(role=role, uri=at.uri, digest=at.digest) for role, at in sorted(inputs.items())],
             files=_merged(file for record in records for file in record.files),
-            units=[_part(record) for record in records],
+            units=[_part(record, environments) for record in records],
             redone=sorted(self.generation.marks),
             rows=sum(record.rows for record in records),
             metrics=dict(metrics),
             seeds=dict(seeds),
-            environment=environment(),
+            environment=self._environment(),
+            environments=environments,
             started_at=started_at,
             finished_at=finished_at,
             seconds=max(wall, sum(record.seconds for record in records)),
@@ -226,6 +269,10 @@ class Draft:
         reached(self.stage, "manifest-done")
         self._clear()
         return made
+
+    def _environment(self) -> dict[str, str]:
+        device = self._device()
+        return environment() | ({"device": device} if device else {})
 
     def _records(self, units: Collection[str]) -> list[UnitRecord]:
         found = self.units()
@@ -277,9 +324,15 @@ def _records(place: str, paths: Iterable[str]) -> list[str]:
     return [path for path in paths if path.startswith(f"{place}/units/") and path.endswith(".json")]
 
 
-def _part(unit: UnitRecord) -> Part:
-    paths = [file.path for file in unit.files]
-    return Part(unit=unit.unit, files=paths, rows=unit.rows, seconds=unit.seconds, metrics=unit.metrics)
+def _part(unit: UnitRecord, environments: list[dict[str, str]]) -> Part:
+    return Part(
+        unit=unit.unit,
+        files=[file.path for file in unit.files],
+        rows=unit.rows,
+        seconds=unit.seconds,
+        metrics=unit.metrics,
+        environment=environments.index(unit.environment) if unit.environment else None,
+    )
 
 
 def _merged(files: Iterable[FileRecord]) -> list[FileRecord]:

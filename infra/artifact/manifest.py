@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from infra.artifact.fingerprint import SHORT, canonical_json, sha256_bytes
+from infra.artifact.fingerprint import SHORT, canonical_json, digest_of_hashes, sha256_bytes
 from infra.errors import UserError
 
 Metric: TypeAlias = float | int | str
 MARK = r"[0-9]{8}T[0-9]{12}-[0-9a-f]{6}"
 """The pattern of the id of a redo mark: its moment (UTC, microseconds) and six random digits."""
+
+ADDED = "added"
+"""Stands for the stage of a folder that was made elsewhere and put into the store as it is: its files are one tree."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """What a file or folder of a store may be called after: a stage, a unit, a recipe, a run."""
@@ -66,6 +70,11 @@ def _each_once(files: list[FileRecord]) -> list[FileRecord]:
     return files
 
 
+def tree_digest_of(files: Iterable[FileRecord]) -> str:
+    """The digest of the folder whose files these are, all of one tree, wherever it lies."""
+    return digest_of_hashes({file.name.partition("/")[2]: file.sha256 for file in files})
+
+
 Blobs = Annotated[list[FileRecord], AfterValidator(_each_once)]
 
 
@@ -77,6 +86,10 @@ class UnitRecord(Record):
     rows: int = Field(default=0, description="samples it contributes to the artifact")
     seconds: float = Field(default=0.0, description="time the unit took, s")
     metrics: dict[str, Metric] = Field(default_factory=dict, description="numbers about it")
+    environment: dict[str, str] = Field(
+        default_factory=dict,
+        description="what made it: host, device, versions, git commit; empty in records of older versions",
+    )
 
     @classmethod
     def from_bytes(cls, data: bytes, unit: str) -> UnitRecord:
@@ -95,6 +108,9 @@ class Part(Record):
     rows: int = Field(description="samples it contributes")
     seconds: float = Field(description="time the unit took, s")
     metrics: dict[str, Metric] = Field(description="numbers about it")
+    environment: int | None = Field(
+        default=None, ge=0, description="what made it: a place in `environments`; null where that is not known"
+    )
 
 
 class InputRecord(Record):
@@ -124,12 +140,24 @@ class Manifest(Record):
     rows: int = Field(description="samples in it: the sum over its units")
     metrics: dict[str, JsonValue] = Field(description="what the stage measured")
     seeds: dict[str, int] = Field(description="seeds used, by purpose")
-    environment: dict[str, str] = Field(description="versions, host, platform, git commit: recorded, never hashed")
+    environment: dict[str, str] = Field(
+        description="what finished it: versions, host, device, git commit: recorded, never hashed"
+    )
+    environments: list[dict[str, str]] = Field(
+        default_factory=list, description="what made its units, each once; they say by `environment` which it was"
+    )
     started_at: str = Field(description="ISO 8601, UTC: start of the attempt that finished it")
     finished_at: str = Field(description="ISO 8601, UTC")
     seconds: float = Field(
         description="work, s: the units' sum over all attempts, at least the last attempt's wall time"
     )
+
+    @model_validator(mode="after")
+    def _knows_what_made_it(self) -> Manifest:
+        for part in self.units:
+            if part.environment is not None and part.environment >= len(self.environments):
+                raise ValueError(f"unit {part.unit}: there is no environment {part.environment}")
+        return self
 
     @property
     def generation(self) -> str:
@@ -141,8 +169,10 @@ class Manifest(Record):
         """sha256 of what was made: the same for an undisturbed and for a killed and resumed run.
 
         It is of the content alone: what is made from it stays cached when the same comes out of another configuration,
-        of another input or version.
+        of another input or version. A folder that was added has the digest that it has where it lies.
         """
+        if self.stage == ADDED:
+            return tree_digest_of(self.files)
         lasting = [file for file in self.files if not file.volatile]
         identity = {
             "stage": self.stage,

@@ -127,7 +127,7 @@ def pinned(store: Store) -> dict[str, Pin]:
 
 
 def wanted_by(store: Store) -> dict[str, list[str]]:
-    """By stage/fingerprint: the recipes whose last run made, used or began it.
+    """By stage/fingerprint: the recipes whose last run, of all or on some inputs, made, used or began it.
 
     Raises UserError for a reference that does not parse.
     """

@@ -1,5 +1,8 @@
 """Run records and references: who ran what, and what a recipe's last run made of each stage.
 
+References stand twice: as the recipe's last, and by what the run was given (a teacher, a caption set), so that another
+teacher takes nothing away from the one before.
+
 A run that is killed cannot say so: it gives a sign of life every half minute, and who reads its record sees how
 long ago the last one was.
 """
@@ -7,18 +10,21 @@ long ago the last one was.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Literal, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
 
+from infra.artifact.fingerprint import SHORT, canonical_json, sha256_bytes
 from infra.artifact.manifest import NAME, Base, Name, Record, Sha256
 from infra.store import Store
 
 BEAT_S = 30.0
 LOST_AFTER_S = 4 * BEAT_S
 
+_OF_GIVEN = re.compile(rf"(refs|begun)/[^/]+/[0-9a-f]{{{SHORT}}}/[^/]+\.json")
 _R = TypeVar("_R", bound=Record)
 _log = logging.getLogger(__name__)
 
@@ -98,19 +104,33 @@ class RunRecord(Record):
         return self.state == "running" and self.silent_s(now) > LOST_AFTER_S
 
 
-def write_ref(store: Store, recipe: str, stage_id: str, ref: Ref) -> None:
-    """Remember what `recipe` made of `stage_id`."""
-    store.write(_ref_path(recipe, stage_id), ref.to_bytes())
+def given_name(digests: Collection[tuple[str, str]]) -> str:
+    """What stands in the references for all that a run was given, each by kind and digest: 16 hex digits."""
+    return sha256_bytes(canonical_json(sorted(digests)))[:SHORT]
 
 
-def write_begun(store: Store, recipe: str, stage_id: str, artifact: str, inputs: Collection[str] = ()) -> None:
+def write_ref(store: Store, recipe: str, stage_id: str, ref: Ref, given: str | None = None) -> None:
+    """Remember what `recipe` made of `stage_id`, the last time and, where that is told, of what it was given."""
+    for path in _paths("refs", recipe, stage_id, given):
+        store.write(path, ref.to_bytes())
+
+
+def write_begun(
+    store: Store, recipe: str, stage_id: str, artifact: str, inputs: Collection[str] = (), given: str | None = None
+) -> None:
     """Remember what `recipe` is about to make of `stage_id`, and from which artifacts of the store."""
-    store.write(f"begun/{recipe}/{stage_id}.json", Begun(artifact=artifact, inputs=[*inputs]).to_bytes())
+    for path in _paths("begun", recipe, stage_id, given):
+        store.write(path, Begun(artifact=artifact, inputs=[*inputs]).to_bytes())
 
 
 def read_ref(store: Store, recipe: str, stage_id: str) -> Ref | None:
     """What the last run of `recipe` made of `stage_id`; None when there was none."""
-    return next(_read(store, [_ref_path(recipe, stage_id)], Ref), None)
+    return next(_read(store, _paths("refs", recipe, stage_id), Ref), None)
+
+
+def is_of_given(path: str) -> bool:
+    """Whether the file of a store is one of those references that stand by what was given."""
+    return bool(_OF_GIVEN.fullmatch(path))
 
 
 def write_run(store: Store, record: RunRecord) -> None:
@@ -136,8 +156,9 @@ def changed_fields(
             yield f"{prefix}{name}", before, after
 
 
-def _ref_path(recipe: str, stage_id: str) -> str:
-    return f"refs/{recipe}/{stage_id}.json"
+def _paths(folder: str, recipe: str, stage_id: str, given: str | None = None) -> list[str]:
+    """Where the reference lies; both are written, not one moved, for two runs at once may have two teachers."""
+    return [f"{folder}/{recipe}/{where}{stage_id}.json" for where in ("", *([f"{given}/"] if given else []))]
 
 
 def _read(store: Store, paths: Collection[str], kind: type[_R]) -> Iterator[_R]:

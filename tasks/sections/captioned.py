@@ -22,7 +22,7 @@ class Coco(Section):
 
     path: str | None = Field(
         default=None,
-        description="folder of the data set; null takes the world stage's",
+        description="folder of the data set, or the full address of an artifact; null takes the world stage's",
         json_schema_extra=ASIDE,
     )
     annotations: str = Field(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -12,13 +16,18 @@ import webdataset
 from typer.testing import CliRunner
 
 from flows.cli.artifacts import artifacts
-from infra.artifact import Artifact
+from flows.cli.results import export_tree
+from infra.artifact import Artifact, Draft, Folder, draft
 from infra.errors import UserError
 from infra.store import Store, open_store
 from infra.store.local import LocalStore
 from infra.upkeep.inventory import find
 from infra.upkeep.runs import write_begun
+from tests import ROOT
 from tests.infra.chain import make, make_chain
+from tests.infra.small_artifact import PRINT, UNITS, commit
+from tests.infra.small_artifact import make as small_artifact
+from tests.s3 import BUCKET, S3Server
 
 
 @pytest.fixture
@@ -61,6 +70,20 @@ def test_show(store: Store, chain: dict[str, Artifact]) -> None:
     for part in (made.uri, made.digest, "input prompts", made.files()[0].path, '{"mean": 0.5}'):
         assert part in text
     assert json.loads(_run(store, "show", made.base, "--json"))["fingerprint"] == made.fingerprint
+
+
+def test_show_tells_which_hosts_and_devices_made_the_units(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    makers = (("one", "2.15.0", "NVIDIA H200"), ("two", "2.14.0", "CPU"), ("one", "2.15.0", "NVIDIA H200"))
+    for unit, (host, torch, device) in zip(UNITS, makers, strict=True):
+        monkeypatch.setattr(
+            draft, "environment", lambda host=host, torch=torch: {"host": host, "torch": torch, "os": "x"}
+        )
+        with Draft(store, "pairs", PRINT, lambda device=device: device) as out:  # type: ignore[misc]
+            commit(out, unit, 1.0)
+    made = small_artifact(store)
+    text = _run(store, "show", made.base)
+    assert "one, NVIDIA H200: 2 of 3 units, torch 2.15.0" in text and "two, CPU: 1 of 3 units, torch 2.14.0" in text
+    assert "os x" not in text.partition("made by")[2], "what was the same for all is told once"
 
 
 def test_verify_names_what_is_bad_and_what_to_do(store: Store, chain: dict[str, Artifact]) -> None:
@@ -115,6 +138,52 @@ def test_lineage_draws_each_once(store: Store, chain: dict[str, Artifact]) -> No
     both = make(store, "evaluate", {"pairs": chain["pairs-1"], "prompts": chain["prompts"]})
     text = _run(store, "lineage", both.base)
     assert text.count("(above)") == 1
+
+
+TEACHER = ROOT / "models" / "mini" / "weights" / "teacher"
+
+
+def test_a_teacher_is_added_once_and_exported_again(store: Store, tmp_path: Path) -> None:
+    address, use = _run(store, "add", str(TEACHER)).splitlines()
+    assert use == f"a teacher: --set teacher.path={address}"
+    assert _run(store, "add", str(TEACHER)).splitlines()[0] == f"{address} (was there)"
+    made = Artifact.find(store, address)
+    assert made.digest == Folder.open(TEACHER).digest
+    assert export_tree(made, tmp_path / "out") is None and Folder.open(tmp_path / "out").digest == made.digest
+    store.delete(f"{made.base}/{made.files('model/unet/*')[0].path}")
+    assert "Add its folder again: only unit model will be redone." in _run(store, "verify", made.base, code=1)
+    assert _run(store, "add", str(TEACHER)).splitlines()[0] == address
+    assert _run(store, "verify", made.base) == "every file is what its manifest says\n"
+
+
+def test_a_folder_that_is_nothing_of_ours_is_not_added(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot tell what this is"):
+        _run(store, "add", str(tmp_path))
+    with pytest.raises(UserError, match="absent: no such folder"):
+        _run(store, "add", str(tmp_path / "absent"))
+    assert store.list() == []
+
+
+def test_adding_goes_on_after_kill_9(rclone: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**rclone.environment(), "INSTAFLOW_CACHE": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    store = open_store(f"s3://{BUCKET}/{uuid.uuid4().hex}")
+
+    def add(**environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "flows.cli", "artifacts", "add", str(TEACHER), "--store", store.url]
+        here = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+        return subprocess.run(command, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=120, check=False)
+
+    killed = add(INSTAFLOW_KILL_AT="added:blob:model/vae/config.json")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    before = store.modified()
+    assert before and all("/data/" in path for path in before), "no record of it yet"
+    done = add()
+    assert done.returncode == 0, done.stderr
+    after = store.modified()
+    assert {path: after[path] for path in before} == before, "what was there is not sent again"
+    made = Artifact.find(store, done.stdout.splitlines()[0])
+    assert made.digest == Folder.open(TEACHER).digest == Folder.open(made.folder("model")).digest
 
 
 def test_gc_asks_first(store: Store, chain: dict[str, Artifact]) -> None:

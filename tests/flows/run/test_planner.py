@@ -14,6 +14,7 @@ from infra.artifact import Artifact, Draft, Folder
 from infra.artifact.redo import redo_all, redo_units
 from infra.errors import UserError
 from infra.recipe import Section, apply_overrides
+from infra.upkeep.adding import add
 from infra.upkeep.runs import read_ref
 from tasks.sections import PairsJob
 from tasks.stage import stage_fingerprint
@@ -117,6 +118,15 @@ def test_another_teacher_keeps_the_prompts(kitchen: Kitchen, tmp_path: Path) -> 
     assert {name for name, line in lines.items() if line.state == "cached"} == {"world", "prompts"}
     before, after = Folder.open(tmp_path / "teacher").digest[:12], Folder.open(tmp_path / "other").digest[:12]
     assert lines["pairs-1"].reason == f"input teacher: {before} -> {after}"
+
+
+def test_a_folder_that_is_added_is_the_same_teacher(kitchen: Kitchen, tmp_path: Path) -> None:
+    kitchen.run()
+    made, _ = add(kitchen.store, tmp_path / "teacher", "model")
+    (tmp_path / "teacher").rename(tmp_path / "gone")
+    lines = kitchen.plan(f"teacher.path={made.uri}")
+    assert {line.state for line in lines.values()} == {"cached"}
+    assert kitchen.run(apply_overrides(RECIPE, [f"teacher.path={made.uri}"])) == []
 
 
 def _interrupted(kitchen: Kitchen, stage_id: str, config: Section, units: list[str], checkpoints: list[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from prefect.exceptions import TerminationSignal
@@ -13,11 +15,13 @@ from flows.run.watch import current
 from infra.artifact import Artifact
 from infra.artifact.redo import standing
 from infra.errors import UserError
+from infra.recipe import apply_overrides
 from infra.store import StoreError
 from infra.store.local import LocalStore
 from infra.upkeep.runs import list_runs, read_ref
+from infra.upkeep.sweep import garbage
 from tasks.stages import STAGES, Stage
-from tests.flows.kitchen import CHAIN, Kitchen
+from tests.flows.kitchen import CHAIN, RECIPE, Kitchen
 from tests.flows.small_stages import Small, small
 
 
@@ -111,6 +115,22 @@ def test_a_run_leaves_a_record_and_a_reference_for_each_stage(kitchen: Kitchen) 
     assert isinstance(made, Artifact) and ref is not None
     assert (ref.artifact, ref.digest) == (made.base, made.digest) == (record.stages[2].artifact, made.digest)
     assert ref.config == CHAIN.nodes["pairs-1"].config.identity() and {*ref.inputs} == {"teacher", "prompts"}
+
+
+def test_another_teacher_takes_no_reference_away(kitchen: Kitchen, tmp_path: Path) -> None:
+    def run(teacher: str, *overrides: str) -> set[str]:
+        (tmp_path / teacher).mkdir(exist_ok=True)
+        (tmp_path / teacher / "weights.txt").write_text(teacher)
+        handles = kitchen.handles(apply_overrides(RECIPE, [f"teacher.path={tmp_path / teacher}", *overrides]))
+        return {one.base for one in handles.values() if isinstance(one, Artifact)}
+
+    def unwanted() -> set[str]:
+        return {one.what for one in garbage(kitchen.store, datetime.now(UTC) + timedelta(seconds=5))}
+
+    before, after = run("sd15"), run("sd21")
+    assert len(before - after) > 5 and unwanted() == set()
+    again = run("sd15", "pairs.steps=7")
+    assert unwanted() == before - again - after, "what the same teacher made in another way is replaced"
 
 
 def test_a_line_a_stage_tells_who_looks_on(kitchen: Kitchen, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from infra.artifact import Artifact, ArtifactMissing, Draft, Folder, Source, UnitsMissing
-from infra.artifact.redo import FORCED, path_of, redo_all, standing, why_redo
+from infra.artifact import draft as draft_module
+from infra.artifact.redo import FORCED, path_of, redo_all, redo_units, standing, why_redo
 from infra.environment import utc_now
 from infra.store import Store, StoreError, open_store
 from tests.infra.small_artifact import PRINT, UNITS, commit, make
@@ -44,6 +46,54 @@ def _put(store: Store, files: dict[str, bytes]) -> None:
     for path, data in files.items():
         (Path(store.url) / path).parent.mkdir(parents=True, exist_ok=True)
         (Path(store.url) / path).write_bytes(data)
+
+
+def _on(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setattr(draft_module, "environment", lambda: {"host": host, "torch": "2.15.0"})
+
+
+def test_a_unit_says_what_made_it_and_an_artifact_what_made_each(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for unit, host, device in zip(UNITS, ("one", "two", "one"), ("NVIDIA H200", "CPU", "NVIDIA H200"), strict=True):
+        _on(monkeypatch, host)
+        with Draft(store, "pairs", PRINT, lambda device=device: device) as draft:  # type: ignore[misc]
+            commit(draft, unit, 1.0)
+    _on(monkeypatch, "three")
+    with Draft(store, "pairs", PRINT, lambda: "CPU") as draft:
+        made = draft.finish(UNITS, 1, {}, {}, {}, {}, utc_now())
+    told = {name: (unit.environment["host"], unit.environment["device"]) for name, unit in made.units().items()}
+    assert told == {
+        "shard-000000": ("one", "NVIDIA H200"),
+        "shard-000001": ("two", "CPU"),
+        "model": ("one", "NVIDIA H200"),
+    }
+    assert Artifact.open(store, "pairs", PRINT).units() == made.units()
+    assert len(made.manifest.environments) == 2, "each once"
+    assert made.manifest.environment["host"] == "three", "who finished it"
+    assert made.digest == make(open_store(f"memory://{PRINT}/elsewhere")).digest, "the content's alone"
+
+
+def test_units_that_stay_as_they_were_keep_what_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(tmp_path)
+    _on(monkeypatch, "one")
+    made = make(store)
+    redo_units(store, made.base, UNITS[:1], "damaged")
+    _on(monkeypatch, "two")
+    again = make(store).units()
+    assert [again[unit].environment["host"] for unit in UNITS] == ["two", "one", "one"]
+
+
+def test_units_of_earlier_versions_do_not_say_what_made_them(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with Draft(store, "pairs", PRINT) as draft:
+        for unit in UNITS:
+            commit(draft, unit, 1.0)
+        for unit in UNITS[:2]:
+            path = f"{draft.base}/units/{unit}.json"
+            record = json.loads(store.read(path))
+            del record["environment"]
+            store.write(path, json.dumps(record).encode())
+    units = make(store).units()
+    assert [bool(units[unit].environment) for unit in UNITS] == [False, False, True]
 
 
 def test_committed_units_are_not_done_again(tmp_path: Path) -> None:

@@ -56,6 +56,14 @@ def test_a_manifest_that_does_not_parse(store: Store, data: bytes, expected: str
     assert not isinstance(caught.value, ArtifactMissing)
 
 
+def test_a_unit_of_an_environment_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    path = f"{make(store).base}/manifest.json"
+    store.write(path, store.read(path).replace(b'"environment": 0', b'"environment": 1'))
+    with pytest.raises(UserError, match="manifest.json: the whole file: .*unit model: there is no environment 1"):
+        Artifact.open(store, "pairs", PRINT)
+
+
 def test_numbers_that_json_lacks_survive(store: Store) -> None:
     draft = Draft(store, "evaluate", PRINT)
     metrics: dict[str, JsonValue] = {"best": float("inf"), "none": None, "by": [float("nan")]}

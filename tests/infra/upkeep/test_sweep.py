@@ -17,7 +17,7 @@ from infra.store import Store, open_store
 from infra.store.local import LocalStore
 from infra.store.remote import RemoteStore
 from infra.upkeep.inventory import entries, find, pin
-from infra.upkeep.runs import RunRecord, StageRun, list_runs, write_begun, write_run
+from infra.upkeep.runs import Ref, RunRecord, StageRun, list_runs, write_begun, write_ref, write_run
 from infra.upkeep.sweep import Garbage, _kept, garbage, sweep
 from infra.upkeep.verify import damages
 from tests.infra.chain import make, make_chain
@@ -194,6 +194,21 @@ def test_records_of_runs_are_kept_for_a_season(tmp_path: Path) -> None:
     os.utime(tmp_path / "runs" / "torn.json", (0, 0))
     assert _swept(store) == ["runs/a.json", "runs/torn.json"]
     assert [run.run_id for run in list_runs(store)] == ["b", "c"]
+
+
+def test_what_a_recipe_made_of_another_teacher_is_kept_for_a_season(tmp_path: Path) -> None:
+    store, teachers = open_store(tmp_path), ("1" * 16, "2" * 16)
+    one, two = (make(store, "pairs", {}, {"teacher": number}) for number in range(2))
+    for made, given in zip((one, two), teachers, strict=True):
+        write_begun(store, "mini", "pairs-1", made.base, given=given)
+        write_ref(store, "mini", "pairs-1", Ref(artifact=made.base, digest=made.digest, config={}, inputs={}), given)
+    assert _what(store) == {}
+    for folder in ("refs", "begun"):
+        for given in teachers:
+            written = time.time() - 91 * 86400
+            os.utime(tmp_path / folder / "mini" / given / "pairs-1.json", (written, written))
+    old = [f"{folder}/mini/{given}/pairs-1.json" for folder in ("begun", "refs") for given in teachers]
+    assert sorted(_swept(store)) == old and {*_what(store)} == {one.base}, "the last run's stays"
 
 
 def test_what_a_recipe_began_is_kept_unfinished(store: Store) -> None:
