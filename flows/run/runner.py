@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from prefect import tags
 from prefect.client.schemas.objects import State
 
 from flows.algorithms.chain import Chain
@@ -13,6 +14,7 @@ from flows.run import sources
 from flows.run.recording import Recording, recording
 from flows.run.selection import EVERYTHING, Choice, Selection, needed, select
 from flows.run.stage_flow import STAGE_FLOWS
+from flows.server.tagging import stage_tags
 from infra.artifact import Artifact, Source, base_of
 from infra.artifact.redo import redo_all
 from infra.recipe import Section
@@ -70,7 +72,7 @@ class Runner:
         return cached
 
     def _run(self, stage_id: str, base: str, config: Section, taken: Mapping[str, Source]) -> Artifact:
-        with self.recording.stage(stage_id, base, config, taken) as made:
+        with self.recording.stage(stage_id, base, config, taken) as made, tags(*stage_tags(stage_id, base)):
             state = STAGE_FLOWS[stage_of(stage_id).name](
                 config=config,
                 inputs={role: source.uri for role, source in taken.items()},

@@ -17,8 +17,10 @@ from flows.run import terminal, watch
 from flows.run.recording import ALONE, recording
 from flows.run.sources import open_input
 from flows.run.watch import Watch
+from flows.server.arrival import arrive
 from flows.server.mirror import mirrored
 from flows.server.records import expect_task_run
+from flows.server.tagging import stage_tags, tag_this_run
 from infra.artifact import Artifact, Source, base_of
 from infra.errors import UserError
 from infra.recipe import Section
@@ -32,7 +34,7 @@ from tasks.stages import STAGES, Stage, stage_of
 
 Result = State[str] | str
 DOOR = "flows.stage_flows"
-"""The module in which `prefect.yaml` finds the flows."""
+"""The module in which a worker finds the flows."""
 
 
 def stage_flow(stage: Stage) -> Flow[..., Result]:
@@ -75,9 +77,11 @@ def run(stage_id: str, config: Section, inputs: dict[str, str], store_url: str, 
     """
     if watch.current() is not None:
         return _told(*_done(stage_id, config, inputs, store_url, performance))
+    arrive(store_url)
     stage, store = stage_of(stage_id), open_store(store_url)
     taken = _Sources(stage, inputs, store)
     base = base_of(stage.name, stage_fingerprint(stage, config, taken))
+    tag_this_run(stage_tags(stage_id, base))
     with recording(store, ALONE) as record, record.stage(stage_id, base, config, taken) as made:
         uri, cached = _done(stage_id, config, inputs, store_url, performance)
         made(Artifact.find(store, uri), cached)

@@ -90,4 +90,6 @@ def current() -> Watch | None:
 def _cuda() -> Any:
     """The module torch.cuda if torch was imported and there is a GPU; a cached stage imports nothing."""
     torch = sys.modules.get("torch")
-    return torch.cuda if torch is not None and torch.cuda.is_available() else None
+    cuda = getattr(torch, "cuda", None)  # not yet there while another thread imports torch
+    is_available = getattr(cuda, "is_available", None)
+    return cuda if is_available is not None and is_available() else None

@@ -75,10 +75,13 @@ def _meaning(location: Location, kind: type[Section]) -> str:
 
 def _section_at(location: Location, kind: type[Section]) -> type[Section] | None:
     section: type[Section] | None = kind
+    named = False  # what a mapping holds is of the kind found at the mapping, a list's items of that at the list
     for part in location:
-        if section is None or part.isdigit():  # a list's items are of the kind found at the list
+        if section is None or named or part.isdigit():
+            named = False
             continue
         field = section.model_fields.get(part)
+        named = field is not None and get_origin(field.annotation) is dict
         section = _section_in(field.annotation) if field else None
     return section
 
