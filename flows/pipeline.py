@@ -1,43 +1,88 @@
-"""Each algorithm's whole chain as a Prefect flow of its name: `flows/pipeline.py:instaflow`.
+"""Each algorithm's whole chain as a Prefect flow of its name: `flows.pipeline.instaflow`.
 
 What is done reads like the paper in flows/algorithms; here it is told to Prefect.
 """
 
-from inspect import Signature
+from __future__ import annotations
 
-from prefect import Flow, flow
+from typing import Annotated, Any
+
+from prefect import Flow, flow, tags
+from prefect.runtime import flow_run
+from pydantic import Field
 
 from flows.algorithms import algorithms, find_algorithm
 from flows.algorithms.algorithm import Algorithm
-from flows.recipes import chain_of
+from flows.recipes import chain_of, load_recipe
 from flows.run.preflight import pictures_looked_at, preflight
 from flows.run.rehearsal import rehearse
 from flows.run.runner import LeftOut, recorded
 from flows.run.selection import EVERYTHING, Choice
+from flows.server.arrival import arrive
+from flows.server.tagging import recipe_tags, tag_this_run
+from infra.errors import UserError
 from infra.store import open_store
-from tasks.sections import Recipe
+from tasks.sections import ModelSource, Recipe
+
+_NO_SECRET = {"pattern": r"^(?!.*://[^/]*@)(?!.*://.*[?#])"}
+"""Refused by the server, before it is written down."""
+
+Public = Annotated[str, Field(json_schema_extra=_NO_SECRET)]
+
+_FORM = """
+
+Args:
+    store: s3://BUCKET/PATH, or the absolute path of a folder that all workers share
+    recipe: a bundled recipe's name, or the path of a YAML file that the worker can read
+    overrides: fields of the recipe that are set, each like pairs.steps=10
+    choice: which stages are run; all of them, if nothing is said
+"""
+"""Prefect's pages read there what is said of each parameter."""
 
 
 def pipeline_flow(algorithm: Algorithm) -> Flow[..., str | None]:
-    """The algorithm as a flow of a recipe: the URI of its last artifact, None when the run leaves that out."""
+    """The algorithm as a flow of a recipe's name; the URI of its last artifact, None when the run leaves that out."""
 
-    def body(recipe: Recipe, store: str, choice: Choice = EVERYTHING) -> str | None:
-        chain, where = chain_of(recipe.seeded(), algorithm.name), open_store(store)
+    def body(
+        store: Public,
+        recipe: str = algorithm.usual,
+        overrides: list[Public] = [],  # noqa: B006  # Prefect's form wants a list
+        choice: Choice = EVERYTHING,
+    ) -> str | None:
+        arrive(store)
+        chain, where = chain_of(_read(algorithm, recipe, overrides), algorithm.name), open_store(store)
+        told = recipe_tags(chain.recipe.name)
+        tag_this_run(told)
         preflight(chain)  # again for who comes without the command line
         rehearse(chain, where, choice)
-        with pictures_looked_at(chain) as alarm, recorded(chain, where, choice, alarm) as do:
+        with tags(*told), pictures_looked_at(chain) as alarm, recorded(chain, where, choice, alarm) as do:
             *_, last = chain.replay(do).values()
             return None if isinstance(last, LeftOut) else last.uri
 
     body.__name__ = body.__qualname__ = algorithm.name
-    body.__doc__ = f"{algorithm.does}; `choice` says which stages are run."
-    body.__annotations__["recipe"] = algorithm.recipe
-    parameters = [
-        one.replace(annotation=algorithm.recipe) if one.name == "recipe" else one
-        for one in Signature.from_callable(body).parameters.values()
-    ]
-    body.__signature__ = Signature(parameters, return_annotation=str | None)  # type: ignore[attr-defined]
-    return flow(name=algorithm.name, flow_run_name="{recipe.name}", persist_result=False)(body)
+    body.__doc__ = f"{algorithm.does}.{_FORM}"
+    return flow(name=algorithm.name, flow_run_name=_recipe_and_teacher, persist_result=False)(body)
+
+
+def _read(algorithm: Algorithm, name: str, overrides: list[str]) -> Recipe:
+    recipe = load_recipe(name, overrides).seeded()
+    if not isinstance(recipe, algorithm.recipe):
+        raise UserError(
+            f"recipe {name}: is of the algorithm {recipe.algorithm}, which has other sections than {algorithm.name}."
+            f" Run {recipe.algorithm}, or name another recipe: {algorithm.usual}"
+        )
+    return recipe
+
+
+def _recipe_and_teacher() -> str:
+    """What a run is called: the recipe's name, and of which teacher."""
+    told: dict[str, Any] = flow_run.parameters
+    try:
+        recipe = load_recipe(told["recipe"], told["overrides"])
+    except UserError:  # the run says why
+        return str(told["recipe"])
+    teachers = (section.path for _, section in recipe if isinstance(section, ModelSource))
+    return f"{recipe.name} of {next(teachers, 'its own')}"
 
 
 PIPELINES = {name: pipeline_flow(find_algorithm(name, "flows/algorithms")) for name in algorithms()}

@@ -1,4 +1,4 @@
-"""Every stage as a Prefect flow under its own name, for the entry points of prefect.yaml: `flows/stage_flows.py:pairs`.
+"""Every stage as a Prefect flow under its own name, where workers find it: `flows.stage_flows.pairs`.
 
 `inputs` maps roles to artifact URIs, to `stage/fingerprint` references in `store`, to absolute paths of plain
 folders, or to "mini", which is what is embedded. Each flow returns the URI of its artifact.

@@ -9,7 +9,9 @@ from typing import Any
 def cuda() -> Any:
     """The module torch.cuda if torch was imported and there is a GPU, else None."""
     torch = sys.modules.get("torch")
-    return torch.cuda if torch is not None and torch.cuda.is_available() else None
+    found = getattr(torch, "cuda", None)  # not yet there while another thread imports torch
+    is_available = getattr(found, "is_available", None)
+    return found if is_available is not None and is_available() else None
 
 
 def device_used() -> str:

@@ -16,6 +16,9 @@ class Share(Section):
     number: int = Field(ge=0, description="which of the shares, from 0")
     of: Count = Field(description="how many shares there are")
 
+    def __str__(self) -> str:
+        return f"{self.number + 1} of {self.of}"
+
     def in_order(self, groups: Sequence[Group]) -> list[Group]:
         """Every group, in the order in which this worker should look for work.
 

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "infra": {"infra"},
 }
 ROOMS = {
-    "flows": ("cli", "pipeline", "stage_flows", "run", "server", "recipes", "algorithms", "pace"),
+    "flows": ("cli", "deploy", "pipeline", "stage_flows", "run", "server", "recipes", "algorithms", "pace"),
     "tasks": ("preflight", "rehearsal", "report", "evaluate", "train", "data", "stage", "share", "stages", "sections"),
     "models": ("pipelines", "clip", "perceptual", "mini", "judges"),
     "infra": ("pairs", "upkeep", "shards", "artifact", "store", "recipe"),

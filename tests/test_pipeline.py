@@ -16,7 +16,6 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from flows.pipeline import PIPELINES
-from flows.recipes import load_recipe
 from flows.server.connection import connected
 from infra.artifact import Artifact
 from infra.store import open_store
@@ -103,7 +102,7 @@ def test_the_second_run_makes_nothing(finished: Path, prefect_home: Path) -> Non
 
 def test_the_prefect_flow_finds_the_same_artifacts(finished: Path) -> None:
     with connected():
-        report = PIPELINES["instaflow"](load_recipe("tiny"), str(finished / "store"))
+        report = PIPELINES["instaflow"](str(finished / "store"), "tiny")
     assert report is not None and Artifact.find(open_store(finished / "store"), report).stage == "report"
 
 

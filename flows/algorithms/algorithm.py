@@ -28,7 +28,10 @@ class Do(Protocol[Handle]):
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One file of this folder, by its name. `function(recipe, do)` returns the handles of what the algorithm is for."""
+    """One file of this folder, by its name. `function(recipe, do)` returns the handles of what the algorithm is for.
+
+    `usual` is the bundled recipe that is run where none is named.
+    """
 
     name: str
     does: str
@@ -36,3 +39,4 @@ class Algorithm:
     function: Callable[[Any, Do[Any]], Any] = field(repr=False)
     roles: tuple[Role, ...] = ()
     claims: tuple[Claim | StepwiseClaim, ...] = ()
+    usual: str = "mini"

@@ -80,4 +80,6 @@ PICTURES = Role(
 )  # fmt: skip
 ROLES = (MODEL, PICTURES)
 
-ALGORITHM = Algorithm("evaluation", "Measure one model or a folder of pictures", Recipe, evaluation, ROLES)
+ALGORITHM = Algorithm(
+    "evaluation", "Measure one model or a folder of pictures", Recipe, evaluation, ROLES, usual="mini-1k"
+)

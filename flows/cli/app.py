@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from flows.cli.artifacts import artifacts
+from flows.cli.machines import machines
 from flows.cli.options import DEFAULT_STORE, StoreUrl
 from flows.recipes import chain_of, load_recipe
 from flows.run.terminal import results
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 
 app.add_typer(artifacts, name="artifacts")
+app.add_typer(machines)
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="a bundled recipe's name or a YAML file")]
 RecipeOption = Annotated[str, typer.Option("--recipe", help="whose last run names like `student` refer to")]
@@ -77,7 +79,7 @@ def run(
     from flows.run.selection import Choice
 
     choice = Choice(only=_names(only), start=_names(start), until=_names(until), force=_names(force))
-    _run(_load(recipe, overrides), open_store(store), choice, out)
+    _run(recipe, overrides or [], open_store(store), choice, out)
 
 
 @app.command()
@@ -107,13 +109,14 @@ def evaluate(
 
     where = open_store(store)
     wanted, names = asked(model, steps, guidance), chain_of(_load(recipe, None))
-    _run(measuring(wanted, preset, overrides or (), where, names).seeded(), where, EVERYTHING, out)
+    _run(preset, measuring(wanted, preset, overrides or (), where, names), where, EVERYTHING, out)
 
 
-def _run(chosen: Recipe, where: Store, choice: Choice, out: Path | None) -> None:
+def _run(recipe: str, overrides: list[str], where: Store, choice: Choice, out: Path | None) -> None:
     from flows.run.preflight import preflight
     from flows.run.selection import require_inputs, select
 
+    chosen = _load(recipe, overrides)
     chain = chain_of(chosen)
     preflight(chain)
     require_inputs(chain, where, select(chain, choice))
@@ -122,7 +125,7 @@ def _run(chosen: Recipe, where: Store, choice: Choice, out: Path | None) -> None
     with connected(meanwhile=_import_engine):
         from flows.pipeline import PIPELINES
 
-        made = PIPELINES[chosen.algorithm](chosen, where.url, choice)
+        made = PIPELINES[chosen.algorithm](where.url, recipe, overrides, choice)
     if made is None:
         print("report: left out of this run")
     elif "report" in chain.nodes:
@@ -280,7 +283,7 @@ def mini(
     with connected(meanwhile=_import_engine):
         from flows.pipeline import PIPELINES
 
-        PIPELINES["miniature"](chosen, where.url)
+        PIPELINES["miniature"](where.url, recipe, overrides or [])
     made = {name: last_artifact(where, chosen.name, stage_id) for name, stage_id in stages.items()}
     print(embed(made, out or WEIGHTS))
 

@@ -48,14 +48,14 @@ def _numbers(option: str, text: str | None, kind: type[int] | type[float], least
     return [*dict.fromkeys(found)]
 
 
-def measuring(asked: Asked, preset: str, overrides: Sequence[str], store: Store, names: Chain) -> Recipe:
-    """The preset for what is asked. Raises UserError for what is neither a model nor a folder of pictures.
+def measuring(asked: Asked, preset: str, overrides: Sequence[str], store: Store, names: Chain) -> list[str]:
+    """What is set in the preset for what is asked. Raises UserError for what is no model and no folder of pictures.
 
     `names` is the chain in whose last run names like `student` are looked for.
     """
     told = _preset(preset, overrides).model_dump()
     settings = _of_pictures(asked) if _is_pictures(asked.model) else _of_model(asked, told, store, names)
-    return load_recipe(preset, [*overrides, *(f"{key}={json.dumps(value)}" for key, value in settings)])
+    return [*overrides, *(f"{key}={json.dumps(value)}" for key, value in settings)]
 
 
 def _preset(name: str, overrides: Sequence[str]) -> Recipe:

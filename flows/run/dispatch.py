@@ -18,7 +18,7 @@ from prefect.exceptions import TerminationSignal
 
 from flows.run import terminal, watch
 from flows.run.expectation import done
-from flows.run.sent import Given, Sent
+from flows.run.sent import Given, Sent, called
 from flows.run.watch import Watch
 from flows.server.children import Children, children, is_cancelling, is_over
 from flows.server.mirror import mirrored
@@ -190,8 +190,7 @@ class _Dispatch:
 
     def _send(self, shares: Sequence[Share | None]) -> None:
         for share in shares:
-            which = f" {share.number + 1} of {share.of}" if share else ""
-            self.children.start(f"{self.errand.stage_id}{which}", self.errand.parameters(share))
+            self.children.start(called(self.errand.stage_id, share), self.errand.parameters(share))
         runs = "a run" if len(shares) == 1 else f"{len(shares)} runs"
         self._say(f"{runs} on pool {self.errand.place.pool}")
 

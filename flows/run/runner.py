@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from prefect import tags
 from prefect.client.schemas.objects import State
 
 from flows.algorithms.chain import Chain
@@ -15,6 +16,7 @@ from flows.run.placing import place_of
 from flows.run.recording import Recording, recording
 from flows.run.selection import EVERYTHING, Choice, Selection, needed, select
 from flows.run.stage_flow import STAGE_FLOWS
+from flows.server.tagging import stage_tags
 from infra.artifact import Artifact, Source, base_of
 from infra.artifact.redo import redo_all
 from infra.recipe import Section
@@ -77,7 +79,7 @@ class Runner:
     def _run(self, stage_id: str, base: str, config: Section, taken: Mapping[str, Source]) -> Artifact:
         job = Job(stage_of(stage_id), config, taken, self.store, self.chain.recipe.performance)
         place = place_of(self.chain.recipe, stage_id)
-        with self.recording.stage(stage_id, base, config, taken) as made:
+        with self.recording.stage(stage_id, base, config, taken) as made, tags(*stage_tags(stage_id, base)):
             sent = place.pool is not None and job.cached() is None
             artifact, cached = (self._sent_away(stage_id, job, place), False) if sent else _done_here(stage_id, job)
             made(artifact, cached)

@@ -28,6 +28,11 @@ class Sent(Section):
     share: Share | None = Field(default=None, description="the part of the units to make; null: the whole stage")
 
 
+def called(stage_id: str, share: Share | None) -> str:
+    """What the run of a stage, or of a share of it, is called."""
+    return stage_id if share is None else f"{stage_id} {share}"
+
+
 def require_same_inputs(stage_id: str, inputs: Mapping[str, Source], sent: Sent | None) -> None:
     """Raise UserError naming an input whose content is another one here than where the pipeline runs."""
     for role, source in inputs.items():

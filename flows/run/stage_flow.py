@@ -10,16 +10,19 @@ from typing import Annotated, Any
 from prefect import Flow, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
 from flows.run import terminal, watch
 from flows.run.recording import ALONE, recording
-from flows.run.sent import Sent, require_same_inputs
+from flows.run.sent import Sent, called, require_same_inputs
 from flows.run.sources import open_input
 from flows.run.watch import Watch
+from flows.server.arrival import arrive
 from flows.server.mirror import mirrored
 from flows.server.records import expect_task_run
+from flows.server.tagging import stage_tags, tag_this_run
 from infra.artifact import Artifact, Source, base_of
 from infra.errors import UserError
 from infra.recipe import Section
@@ -34,7 +37,7 @@ from tasks.stages import STAGES, Stage, stage_of
 
 Result = State[str] | str
 DOOR = "flows.stage_flows"
-"""The module in which `prefect.yaml` finds the flows."""
+"""The module in which a worker finds the flows."""
 
 
 def stage_flow(stage: Stage) -> Flow[..., Result]:
@@ -46,7 +49,14 @@ def stage_flow(stage: Stage) -> Flow[..., Result]:
         return run(name, config, inputs, store, performance, sent)
 
     _present(body, stage)
-    return flow(name=stage.name, flow_run_name="{name}", persist_result=False)(body)
+    return flow(name=stage.name, flow_run_name=_called, persist_result=False)(body)
+
+
+def _called() -> str:
+    """The name of a run, from its parameters."""
+    told: dict[str, Any] = flow_run.parameters
+    sent = told.get("sent")
+    return called(told["name"], Sent.model_validate(sent).share if sent else None)
 
 
 def _present(body: Callable[..., Result], stage: Stage) -> None:
@@ -86,10 +96,12 @@ def run(
     """
     if watch.current() is not None:
         return _told(*_done(stage_id, config, inputs, store_url, performance))
+    arrive(store_url)
     stage, store = stage_of(stage_id), open_store(store_url)
     taken = _Sources(stage, inputs, store)
     require_same_inputs(stage_id, taken, sent)
     base = base_of(stage.name, stage_fingerprint(stage, config, taken))
+    tag_this_run(stage_tags(stage_id, base))
     told = sent or Sent(recipe=ALONE, given=tuple((role, source.digest) for role, source in taken.items()))
     with (
         recording(store, told.recipe, given=told.given, part_of=told.run) as record,

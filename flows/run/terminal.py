@@ -25,8 +25,14 @@ def results() -> Console:
 
 
 def console() -> Console:
-    """The console of everything that is said beside a result."""
-    return Console(stderr=True, highlight=False)
+    """The console of everything that is said beside a result. When nobody listens any more, the work goes on."""
+    return _Console(stderr=True, highlight=False)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Be quiet: the worker whose pipe it was is gone; rich would end the process."""
+        self.quiet = True
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 from prefect.client.orchestration import get_client
@@ -16,13 +17,15 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows.server.local import Endpoint, local_server, standing_server
+from flows.server.local import Endpoint, local_server, standing_server, state_folder
 from flows.server.records import flush
 from infra.address import public, secret_in
 from infra.errors import UserError
 
 _PASSWORD = "PREFECT_API_AUTH_STRING (USER:PASSWORD; of Prefect Cloud PREFECT_API_KEY)"
 _WITHIN_S = 10.0
+# Leaving a flow waits a second for its heartbeat, for which nobody listens where no worker could take it over.
+_HUSHED: dict[Any, Any] = {"flows.heartbeat_frequency": None}
 
 
 @contextmanager
@@ -38,11 +41,31 @@ def connected(meanwhile: Callable[[], object] = lambda: None) -> Iterator[str]:
         _require(configured)
         yield from _flushed(configured)
     elif standing is not None:
-        with _speaking_to(standing):
+        with _speaking_to(standing), temporary_settings(_HUSHED):
             yield from _flushed(standing.url)
     else:
-        with local_server(meanwhile=meanwhile) as endpoint, _speaking_to(endpoint):
+        with local_server(meanwhile=meanwhile) as endpoint, _speaking_to(endpoint), temporary_settings(_HUSHED):
             yield from _flushed(endpoint.url)
+
+
+@contextmanager
+def standing() -> Iterator[str]:
+    """The API's URL while the block speaks to a server that others speak to as well: the configured or the standing.
+
+    Raises UserError when there is none.
+    """
+    configured = get_current_settings().api.url
+    if configured is not None:
+        _require(configured)
+        yield configured
+    elif (endpoint := standing_server()) is not None:
+        with _speaking_to(endpoint):
+            yield endpoint.url
+    else:
+        raise UserError(
+            f"no Prefect server stands on this machine (none in {state_folder()}). Start one: instaflow server; or say"
+            f" where it is: PREFECT_API_URL=http://HOST:PORT/api, and {_PASSWORD}."
+        )
 
 
 def _flushed(url: str) -> Iterator[str]:
@@ -82,12 +105,7 @@ def _require(url: str) -> None:
 @contextmanager
 def _speaking_to(endpoint: Endpoint) -> Iterator[None]:
     """This process and its children speak to `endpoint`."""
-    settings = {
-        PREFECT_API_URL: endpoint.url,
-        PREFECT_API_AUTH_STRING: endpoint.auth,
-        # Leaving a flow waits a second for its heartbeat, for which nobody listens on this machine.
-        "flows.heartbeat_frequency": None,
-    }
+    settings = {PREFECT_API_URL: endpoint.url, PREFECT_API_AUTH_STRING: endpoint.auth}
     with _environment(endpoint.environment()), temporary_settings(settings):
         yield
 

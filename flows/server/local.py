@@ -139,7 +139,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _launch(folder: Path, endpoint: Endpoint, with_ui: bool) -> subprocess.Popen[bytes]:
     port = endpoint.url.rpartition(":")[2].removesuffix("/api")
     server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
-    quiet = ["--log-level", "WARNING", "--no-scheduler", "--no-late-runs", "--ui" if with_ui else "--no-ui"]
+    quiet = ["--log-level", "WARNING", *(["--ui"] if with_ui else ["--no-scheduler", "--no-late-runs", "--no-ui"])]
     with (folder / "server.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "flows.server.guard", *server, *quiet],
@@ -159,6 +159,8 @@ def _server_environment(folder: Path, endpoint: Endpoint) -> Mapping[str, str]:
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder.absolute()}/prefect.db",
         "PREFECT_SERVER_API_AUTH_STRING": endpoint.auth or "",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",  # it asks an analytics host
+        "PREFECT_API_URL": endpoint.url,  # what the pages ask, whatever the port
         "PREFECT_API_AUTH_STRING": endpoint.auth or "",
         "DO_NOT_TRACK": "1",
         "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,

@@ -68,7 +68,7 @@ def test_a_run_leaves_report_records_and_a_cache(cli: Cli, tmp_path: Path, prefe
 
     runs = _rows(prefect_home, "select name, state_name from flow_run order by created")[flows_before:]
     assert sorted(runs) == sorted(
-        [("tiny", "Completed")] * 2 + [(stage, state) for stage in CHAIN for state in ("Completed", "Cached")]
+        [("tiny of mini", "Completed")] * 2 + [(stage, state) for stage in CHAIN for state in ("Completed", "Cached")]
     )
     tasks = _rows(prefect_home, "select state_name from task_run where name not glob '*-[0-9]'")
     assert tasks.count(("Completed",)) >= len(CHAIN), "no task run is lost when the server stops"

@@ -6,17 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from flows.cli.measuring import asked, measuring
+from flows.algorithms.chain import Chain
+from flows.cli.measuring import Asked, asked, measuring
 from flows.recipes import chain_of, load_recipe
 from flows.run.sources import WEIGHTS
 from infra.artifact import Artifact
 from infra.errors import UserError
 from infra.store import Store, open_store
+from tasks.sections import Recipe
 from tests import ROOT
 from tests.flows.kitchen import CHAIN, Kitchen
 from tests.models import untrained
@@ -30,17 +33,21 @@ def store(tmp_path: Path) -> Store:
     return open_store(tmp_path / "store")
 
 
+def recipe_of(wanted: Asked, preset: str, overrides: Sequence[str], store: Store, names: Chain) -> Recipe:
+    return load_recipe(preset, measuring(wanted, preset, overrides, store, names))
+
+
 def test_a_folder_is_measured_as_the_preset_says(store: Store) -> None:
-    told = measuring(asked(TEACHER, None, None), "mini-1k", FEW, store, CHAIN).model_dump()
+    told = recipe_of(asked(TEACHER, None, None), "mini-1k", FEW, store, CHAIN).model_dump()
     expected = load_recipe("mini-1k", [*FEW, f"model.path={TEACHER}"]).model_dump()
     assert told == expected and told["evaluate"]["num_images"] == 4
 
 
 def test_steps_and_guidance_are_swept(store: Store) -> None:
-    told = measuring(asked(TEACHER, "1,4,25", "1,3,5"), "mini-1k", (), store, CHAIN).model_dump()["evaluate"]
+    told = recipe_of(asked(TEACHER, "1,4,25", "1,3,5"), "mini-1k", (), store, CHAIN).model_dump()["evaluate"]
     assert (told["steps"], told["teacher_steps"]) == ((1, 4, 25), 25)
     assert (told["guidances"], told["teacher_guidance"]) == ((1.0, 3.0, 5.0), 3.0), "the preset's own is among them"
-    other = measuring(asked(TEACHER, None, "1.5"), "mini-1k", (), store, CHAIN).model_dump()["evaluate"]
+    other = recipe_of(asked(TEACHER, None, "1.5"), "mini-1k", (), store, CHAIN).model_dump()["evaluate"]
     assert (other["guidances"], other["teacher_guidance"]) == ((), 1.5)
 
 
@@ -48,7 +55,7 @@ def test_a_flow_is_solved_as_flows_are(store: Store, tmp_path: Path) -> None:
     teacher = untrained.teacher_folder(tmp_path / "teacher")
     flow = untrained.flow_folder(teacher, tmp_path / "flow")
     solvers = [
-        measuring(asked(str(folder), None, None), "mini-1k", (), store, CHAIN).model_dump()["evaluate"][
+        recipe_of(asked(str(folder), None, None), "mini-1k", (), store, CHAIN).model_dump()["evaluate"][
             "teacher_solver"
         ]
         for folder in (teacher, flow)
@@ -59,7 +66,7 @@ def test_a_flow_is_solved_as_flows_are(store: Store, tmp_path: Path) -> None:
 def test_a_model_is_known_by_its_everyday_name_and_sampled_as_its_recipe_does(kitchen: Kitchen) -> None:
     kitchen.run()
     student, flow = (
-        measuring(asked(name, None, None), "mini-1k", (), kitchen.store, CHAIN).model_dump()
+        recipe_of(asked(name, None, None), "mini-1k", (), kitchen.store, CHAIN).model_dump()
         for name in ("student", "2-rf")
     )
     assert student["model"]["path"] == kitchen.artifact("distill").uri
@@ -68,17 +75,17 @@ def test_a_model_is_known_by_its_everyday_name_and_sampled_as_its_recipe_does(ki
     assert (flow["evaluate"]["steps"], flow["evaluate"]["teacher_guidance"]) == ((25,), 1.5)
     artifact = kitchen.artifact("reflow-1")
     by_digits = f"reflow/{artifact.fingerprint[:8]}"
-    assert measuring(asked(by_digits, "2", None), "mini-1k", (), kitchen.store, CHAIN).model_dump()["model"][
+    assert recipe_of(asked(by_digits, "2", None), "mini-1k", (), kitchen.store, CHAIN).model_dump()["model"][
         "path"
     ] == (artifact.uri)
 
 
 def test_a_folder_of_pictures_takes_the_place_of_a_model(store: Store, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
-    told = measuring(asked(str(tmp_path), None, None), "coco2014-30k", (), store, CHAIN).model_dump()
+    told = recipe_of(asked(str(tmp_path), None, None), "coco2014-30k", (), store, CHAIN).model_dump()
     assert told["pictures"] == str(tmp_path) and told["model"]["path"] == "mini"
     with pytest.raises(UserError, match="--steps and --guidance are of a model"):
-        measuring(asked(str(tmp_path), "4", None), "mini-1k", (), store, CHAIN)
+        recipe_of(asked(str(tmp_path), "4", None), "mini-1k", (), store, CHAIN)
 
 
 @pytest.mark.parametrize("text", ["", "0", "x", "1,,2", "1.5", "-1"])
@@ -96,13 +103,13 @@ def test_guidance_is_a_number(text: str) -> None:
 def test_what_cannot_be_measured_is_refused_in_words(store: Store, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: no diffusers folder .* and no folder of pictures either"):
-        measuring(asked(str(tmp_path / "empty"), None, None), "mini-1k", (), store, CHAIN)
+        recipe_of(asked(str(tmp_path / "empty"), None, None), "mini-1k", (), store, CHAIN)
     with pytest.raises(UserError, match=r"model studnet: there is no such model\..* Did you mean student\?"):
-        measuring(asked("studnet", None, None), "mini-1k", (), store, CHAIN)
+        recipe_of(asked("studnet", None, None), "mini-1k", (), store, CHAIN)
     with pytest.raises(UserError, match=r"--preset tiny: a recipe of the algorithm instaflow; expected .*mini-1k"):
-        measuring(asked(TEACHER, None, None), "tiny", (), store, CHAIN)
+        recipe_of(asked(TEACHER, None, None), "tiny", (), store, CHAIN)
     with pytest.raises(UserError, match=r"contradicted by --set evaluate\.steps"):
-        measuring(asked(TEACHER, "4", None), "mini-1k", ["evaluate.steps=[2]"], store, CHAIN)
+        recipe_of(asked(TEACHER, "4", None), "mini-1k", ["evaluate.steps=[2]"], store, CHAIN)
 
 
 @pytest.mark.server

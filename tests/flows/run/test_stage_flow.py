@@ -12,10 +12,10 @@ from uuid import UUID
 
 import httpx
 import pytest
-import yaml
 from prefect.client.orchestration import get_client
 from prefect.deployments.runner import RunnerDeployment
 
+from flows.deploy.deployments import COMMAND, ENVIRONMENT
 from flows.run import stage_flow
 from flows.run.recording import ALONE
 from flows.run.stage_flow import STAGE_FLOWS
@@ -36,7 +36,7 @@ from tests.flows.small_stages import small
 @pytest.mark.parametrize("stage", STAGES.values(), ids=lambda stage: stage.name)
 def test_a_stage_is_a_flow_with_its_own_form(stage: Stage) -> None:
     made = STAGE_FLOWS[stage.name]
-    assert made.name == stage.name and made.flow_run_name == "{name}"
+    assert made.name == stage.name
     assert [*made.parameters.properties] == ["config", "inputs", "store", "performance", "name", "sent"]
     assert made.parameters.required == ["config", "inputs", "store"]
     assert {*made.parameters.definitions[stage.section.__name__]["properties"]} == {*stage.section.model_fields}
@@ -128,9 +128,8 @@ from flows.stage_flows import reflow
 def test_a_flow_run_told_to_stop_is_rescheduled_and_loses_no_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a worker runs it: the command and the behaviour of prefect.yaml."""
-    job_variables = yaml.safe_load((ROOT / "prefect.yaml").read_text())["definitions"]["placement"]["job_variables"]
-    for name, value in {**job_variables["env"], "SMALL_STAGE_TRAINS": "reflow", "SMALL_STAGE_S": "0.02"}.items():
+    """As a worker runs it: the command and the behaviour that are deployed."""
+    for name, value in {**ENVIRONMENT, "SMALL_STAGE_TRAINS": "reflow", "SMALL_STAGE_S": "0.02"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     places = {"root": str(ROOT), "folder": str(tmp_path)}
@@ -141,7 +140,7 @@ def test_a_flow_run_told_to_stop_is_rescheduled_and_loses_no_step(
         deployment = RunnerDeployment.from_entrypoint(f"{tmp_path}/entry.py:reflow", name="one").apply()
         assert isinstance(deployment, UUID)
         flow_run = client.create_flow_run_from_deployment(deployment, parameters=parameters)
-        command = [sys.executable, "-m", *job_variables["command"].split(), str(flow_run.id)]
+        command = [sys.executable, "-m", *COMMAND.split(), str(flow_run.id)]
         told = stopped_within(command, tmp_path / "steps")
         assert client.read_flow_run(flow_run.id).state_name == "AwaitingRetry", told
     store = open_store(tmp_path / "store")

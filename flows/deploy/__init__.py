@@ -1,0 +1,1 @@
+"""On which machines runs are done: work pools, deployments, workers, and a server with all of them on one machine."""
