@@ -10,6 +10,7 @@ from prefect import Flow, flow
 from flows.algorithms import algorithms, find_algorithm
 from flows.algorithms.algorithm import Algorithm
 from flows.recipes import chain_of
+from flows.run import opened
 from flows.run.preflight import pictures_looked_at, preflight
 from flows.run.rehearsal import rehearse
 from flows.run.runner import LeftOut, recorded
@@ -24,10 +25,11 @@ def pipeline_flow(algorithm: Algorithm) -> Flow[..., str | None]:
     def body(recipe: Recipe, store: str, choice: Choice = EVERYTHING) -> str | None:
         chain, where = chain_of(recipe.seeded(), algorithm.name), open_store(store)
         preflight(chain)  # again for who comes without the command line
-        rehearse(chain, where, choice)
-        with pictures_looked_at(chain) as alarm, recorded(chain, where, choice, alarm) as do:
-            *_, last = chain.replay(do).values()
-            return None if isinstance(last, LeftOut) else last.uri
+        with opened.remembering():
+            rehearse(chain, where, choice)
+            with pictures_looked_at(chain) as alarm, recorded(chain, where, choice, alarm) as do:
+                *_, last = chain.replay(do).values()
+                return None if isinstance(last, LeftOut) else last.uri
 
     body.__name__ = body.__qualname__ = algorithm.name
     body.__doc__ = f"{algorithm.does}; `choice` says which stages are run."

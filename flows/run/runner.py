@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from prefect.client.schemas.objects import State
 
 from flows.algorithms.chain import Chain
-from flows.run import sources
+from flows.run import opened, sources
+from flows.run.before import made_before
 from flows.run.recording import Recording, recording
 from flows.run.selection import EVERYTHING, Choice, Selection, needed, select
 from flows.run.stage_flow import STAGE_FLOWS
@@ -17,7 +18,7 @@ from infra.artifact import Artifact, Source, base_of
 from infra.artifact.redo import redo_all
 from infra.recipe import Section
 from infra.store import Store
-from tasks.stage import find_cached, stage_fingerprint
+from tasks.stage import stage_fingerprint
 from tasks.stages import stage_of
 
 
@@ -60,10 +61,11 @@ class Runner:
         base = base_of(kind.name, stage_fingerprint(kind, config, taken))
         if stage_id in self.selection.force:
             redo_all(self.store, base)
+            opened.forget(f"{self.store.url}/{base}")
         return base
 
     def _left_out(self, stage_id: str, config: Section, taken: Mapping[str, Source]) -> Handle:
-        cached = find_cached(stage_of(stage_id), config, taken, self.store)
+        cached = opened.cached(stage_of(stage_id), config, taken, self.store)
         if cached is None:
             return LeftOut(frozenset({stage_id}))
         self.recording.left_out(stage_id, config, cached)
@@ -80,7 +82,7 @@ class Runner:
                 return_state=True,
             )
             assert isinstance(state, State)
-            artifact = Artifact.find(self.store, state.result())
+            artifact = opened.find(self.store, state.result())
             made(artifact, state.name == "Cached")
         return artifact
 
@@ -94,5 +96,7 @@ def recorded(
     `alarm` is asked now and then; it raises when there is no sense in going on.
     """
     selection = select(chain, choice)
-    with recording(store, chain.recipe.name, alarm) as record:
-        yield Runner(chain, store, record, selection)
+    with opened.remembering():
+        before = made_before(chain, store, but=selection.force)
+        with recording(store, chain.recipe.name, alarm, before) as record:
+            yield Runner(chain, store, record, selection)

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
-from flows.run import terminal, watch
+from flows.run import opened, terminal, watch
 from flows.run.recording import ALONE, recording
 from flows.run.sources import open_input
 from flows.run.watch import Watch
@@ -27,7 +27,7 @@ from infra.store import Store, open_store
 from infra.upkeep.runs import BEAT_S
 from tasks.progress import Progress
 from tasks.sections import Performance
-from tasks.stage import find_cached, run_stage, stage_fingerprint
+from tasks.stage import run_stage, stage_fingerprint
 from tasks.stages import STAGES, Stage, stage_of
 
 Result = State[str] | str
@@ -76,11 +76,12 @@ def run(stage_id: str, config: Section, inputs: dict[str, str], store_url: str, 
     if watch.current() is not None:
         return _told(*_done(stage_id, config, inputs, store_url, performance))
     stage, store = stage_of(stage_id), open_store(store_url)
-    taken = _Sources(stage, inputs, store)
-    base = base_of(stage.name, stage_fingerprint(stage, config, taken))
-    with recording(store, ALONE) as record, record.stage(stage_id, base, config, taken) as made:
-        uri, cached = _done(stage_id, config, inputs, store_url, performance)
-        made(Artifact.find(store, uri), cached)
+    with opened.remembering():
+        taken = _Sources(stage, inputs, store)
+        base = base_of(stage.name, stage_fingerprint(stage, config, taken))
+        with recording(store, ALONE) as record, record.stage(stage_id, base, config, taken) as made:
+            uri, cached = _done(stage_id, config, inputs, store_url, performance)
+            made(opened.find(store, uri), cached)
     return _told(uri, cached)
 
 
@@ -93,7 +94,7 @@ def _done(
 ) -> tuple[str, bool]:
     """The URI of the stage's artifact, and whether it had been made before."""
     stage, store = stage_of(stage_id), open_store(store_url)
-    cached = find_cached(stage, config, _Sources(stage, inputs, store), store)
+    cached = opened.cached(stage, config, _Sources(stage, inputs, store), store)
     if cached is None:
         return work.with_options(name=stage.name)(stage_id, config, inputs, store_url, performance), False
     with mirrored(stage_id) as mirror:
@@ -118,7 +119,7 @@ def work(stage_id: str, config: Section, inputs: dict[str, str], store_url: str,
 
         artifact = attended(done, watcher.beat, BEAT_S, on_stop=lambda: _say_stopping(stage_id))
         mirror.finished(artifact, cached=False)
-    return artifact.uri
+    return opened.remember(artifact).uri
 
 
 class _Sources(dict[str, Source]):

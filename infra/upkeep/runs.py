@@ -104,7 +104,12 @@ def write_ref(store: Store, recipe: str, stage_id: str, ref: Ref) -> None:
 
 def write_begun(store: Store, recipe: str, stage_id: str, artifact: str, inputs: Collection[str] = ()) -> None:
     """Remember what `recipe` is about to make of `stage_id`, and from which artifacts of the store."""
-    store.write(f"begun/{recipe}/{stage_id}.json", Begun(artifact=artifact, inputs=[*inputs]).to_bytes())
+    store.write(_begun_path(recipe, stage_id), Begun(artifact=artifact, inputs=[*inputs]).to_bytes())
+
+
+def forget_begun(store: Store, recipe: str, stage_ids: Collection[str]) -> None:
+    """Let go of what `recipe` set out to make of these stages: it has what it wants of them."""
+    store.delete_many([_begun_path(recipe, stage_id) for stage_id in stage_ids])
 
 
 def read_ref(store: Store, recipe: str, stage_id: str) -> Ref | None:
@@ -133,6 +138,10 @@ def changed_fields(
             yield from changed_fields(before, after, f"{prefix}{name}.")
         elif before != after:
             yield f"{prefix}{name}", before, after
+
+
+def _begun_path(recipe: str, stage_id: str) -> str:
+    return f"begun/{recipe}/{stage_id}.json"
 
 
 def _ref_path(recipe: str, stage_id: str) -> str:
