@@ -14,6 +14,7 @@ from pydantic import Field
 from flows.algorithms import algorithms, find_algorithm
 from flows.algorithms.algorithm import Algorithm
 from flows.recipes import chain_of, load_recipe
+from flows.run import opened
 from flows.run.preflight import pictures_looked_at, preflight
 from flows.run.rehearsal import rehearse
 from flows.run.runner import LeftOut, recorded
@@ -54,10 +55,11 @@ def pipeline_flow(algorithm: Algorithm) -> Flow[..., str | None]:
         told = recipe_tags(chain.recipe.name)
         tag_this_run(told)
         preflight(chain)  # again for who comes without the command line
-        rehearse(chain, where, choice)
-        with tags(*told), pictures_looked_at(chain) as alarm, recorded(chain, where, choice, alarm) as do:
-            *_, last = chain.replay(do).values()
-            return None if isinstance(last, LeftOut) else last.uri
+        with opened.remembering():
+            rehearse(chain, where, choice)
+            with tags(*told), pictures_looked_at(chain) as alarm, recorded(chain, where, choice, alarm) as do:
+                *_, last = chain.replay(do).values()
+                return None if isinstance(last, LeftOut) else last.uri
 
     body.__name__ = body.__qualname__ = algorithm.name
     body.__doc__ = f"{algorithm.does}.{_FORM}"

@@ -15,6 +15,8 @@ from infra.shards.index import PairIndex
 from infra.shards.maps import ShardMaps
 from infra.store import open_store
 
+_LOOKED_AT = 1 << 16  # pairs at a time whose shards are looked up: an epoch has millions
+
 
 class Pair(TypedDict):
     """noise and latent are float32 [C, H, W]."""
@@ -93,8 +95,12 @@ class PairDataset(Dataset[Pair]):
 
         As many as the cache may hold; of a local store none. A later call takes the place of an earlier one.
         """
-        numbers, first = np.unique(self._index.stretches(ids), return_index=True)
-        self._shards.prefetch(numbers[np.argsort(first)].tolist())
+        numbers: dict[int, None] = {}
+        for start in range(0, len(ids), _LOOKED_AT):
+            if len(numbers) == len(self._index.shards):
+                break
+            numbers |= dict.fromkeys(self._index.stretches(ids[start : start + _LOOKED_AT]).tolist())
+        self._shards.prefetch([*numbers])
 
     def __reduce__(self) -> tuple[type[PairDataset], tuple[str]]:
         # a worker process maps the files itself: pickling a map would copy the data set

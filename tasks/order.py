@@ -42,8 +42,11 @@ def _philox(seed: int) -> np.random.Generator:
 
 
 @lru_cache(maxsize=2)
-def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(count)
+def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.integer]:
+    kind = np.uint32 if count <= 1 << 32 else np.int64  # it has millions of numbers, and is kept
+    found: NDArray[np.integer] = np.arange(count, dtype=kind)
+    np.random.Generator(np.random.PCG64([seed, epoch])).shuffle(found)
+    return found
 
 
 def sample_ids(seed: int, start: int, stop: int, count: int) -> NDArray[np.int64]:

@@ -120,18 +120,20 @@ def _run(recipe: str, overrides: list[str], where: Store, choice: Choice, out: P
     chain = chain_of(chosen)
     preflight(chain)
     require_inputs(chain, where, select(chain, choice))
+    from flows.run import opened
     from flows.server.connection import connected
 
-    with connected(meanwhile=_import_engine):
-        from flows.pipeline import PIPELINES
+    with opened.remembering():
+        with connected(meanwhile=_import_engine):
+            from flows.pipeline import PIPELINES
 
-        made = PIPELINES[chosen.algorithm](where.url, recipe, overrides, choice)
-    if made is None:
-        print("report: left out of this run")
-    elif "report" in chain.nodes:
-        _say_where(where, chosen, out)
-    else:
-        print(made)
+            made = PIPELINES[chosen.algorithm](where.url, recipe, overrides, choice)
+        if made is None:
+            print("report: left out of this run")
+        elif "report" in chain.nodes:
+            _say_where(where, chosen, out)
+        else:
+            print(made)
 
 
 def _import_engine() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.algorithms.chain import Chain, Given
+from flows.run import opened
 from flows.run.sources import given
 from infra.artifact import Artifact, Source
 from infra.artifact.fingerprint import sha256_file, tree_files
@@ -62,7 +63,7 @@ def last_artifact(store: Store, recipe_name: str, stage_id: str) -> Artifact:
             f"store {store.url}: recipe {recipe_name} has no {stage_id} here."
             f" Run it first (instaflow run {recipe_name} --store {store.url}) or name another store."
         )
-    return Artifact.find(store, ref.artifact)
+    return opened.find(store, ref.artifact)
 
 
 _CONVERTED = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -18,13 +18,13 @@ from prefect.exceptions import TerminationSignal
 
 from flows.run import terminal, watch
 from flows.run.expectation import done
-from flows.run.sent import Given, Sent, called
+from flows.run.sent import Sent, called
 from flows.run.watch import Watch
 from flows.server.children import Children, children, is_cancelling, is_over
 from flows.server.mirror import mirrored
 from infra.artifact import Artifact, Draft, UnitsMissing
 from infra.errors import UserError
-from infra.upkeep.runs import BEAT_S
+from infra.upkeep.runs import BEAT_S, RunRecord
 from tasks.progress import Progress
 from tasks.sections import Place
 from tasks.share import Share
@@ -43,17 +43,15 @@ class Errand:
     stage_id: str
     job: Job
     place: Place
-    recipe: str
-    run: str
-    given: Collection[Given] = ()
+    record: RunRecord
 
     def parameters(self, share: Share | None) -> dict[str, Any]:
         """What a child is told: all of it JSON."""
         job = self.job
         sent = Sent(
-            recipe=self.recipe,
-            run=self.run,
-            given=tuple(sorted(self.given)),
+            recipe=self.record.recipe,
+            run=self.record.run_id,
+            given=self.record.given,
             digests={role: source.digest for role, source in job.inputs.items()},
             share=share,
         )

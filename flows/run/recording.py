@@ -6,21 +6,34 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from prefect.exceptions import TerminationSignal
 
+from flows.run import opened
+from flows.run.before import Before
 from flows.run.terminal import console
 from flows.run.watch import Watch, watching
 from infra.artifact import Artifact, Source
+from infra.artifact.redo import why_redo
 from infra.environment import environment, user, utc_now
 from infra.errors import UserError
 from infra.recipe import Section
 from infra.store import Store, StoreError
-from infra.upkeep.runs import Ref, RunRecord, StageRun, given_name, write_begun, write_ref, write_run
+from infra.store.at_once import at_once
+from infra.upkeep.runs import (
+    Ref,
+    RunRecord,
+    StageRun,
+    forget_begun,
+    write_begun,
+    write_ref,
+    write_run,
+)
 from infra.words import duration
 from tasks.stages import stage_of
 
@@ -36,14 +49,12 @@ _log = logging.getLogger(__name__)
 class Recording:
     """Keeps a run's record and its recipe's references up to date.
 
-    `alarm` is asked now and then; it raises when there is no sense in going on. `given` is what the run starts from, by
-    kind and digest: references of runs that were given something else stay.
+    `alarm` is asked now and then; it raises when there is no sense in going on.
     """
 
     store: Store
     record: RunRecord
     alarm: Callable[[], None]
-    given: set[tuple[str, str]] = field(default_factory=set)
 
     @contextmanager
     def stage(self, stage_id: str, base: str, config: Section, taken: Mapping[str, Source]) -> Iterator[Made]:
@@ -51,28 +62,51 @@ class Recording:
 
         It is named before it is looked for: from then on nobody sweeps it, or what it is made from.
         """
-        inputs = [one.base for one in taken.values() if isinstance(one, Artifact) and one.store.url == self.store.url]
-        write_begun(self.store, self.record.recipe, stage_id, base, inputs, given_name(self.given))
-        self._add(StageRun(stage=stage_id, artifact=base, state="running", inputs=inputs))
-        watch = Watch(stage_of(stage_id).extent(config, taken), lambda: self._beat(watch))
+        has = self._has(stage_id, base)
+        if not has:
+            inputs = [
+                one.base for one in taken.values() if isinstance(one, Artifact) and one.store.url == self.store.url
+            ]
+            write_begun(self.store, self.record.recipe, stage_id, base, inputs)
+            self._add(StageRun(stage=stage_id, artifact=base, state="running", inputs=inputs))
+        watch = Watch(stage_of(stage_id).extent(config, taken), lambda: self._beat(stage_id, watch))
 
         def made(artifact: Artifact | None, cached: bool) -> None:
-            told = {"state": "cached", "seconds": watch.seconds} if cached else watch.measured() | {"state": "done"}
-            self._change(told)
-            if artifact:  # else a share of it: who gave it out notes the whole
-                self._noted(stage_id, config, artifact)
+            if not (has and cached):
+                told = {"state": "cached", "seconds": watch.seconds} if cached else watch.measured() | {"state": "done"}
+                self._change(stage_id, told)
+            if artifact is None:  # a share of it: who gave it out notes the whole
+                return
+            if not (has and cached):
+                self._note(stage_id, config, artifact)
+            self._say(stage_id, artifact)
 
         try:
             with watching(watch):
                 yield made
         except BaseException as error:  # written with the end of the run
-            self._change(watch.measured() | {"state": _end(error), "error": _message(error)})
+            self._change(stage_id, watch.measured() | {"state": _end(error), "error": _message(error)})
             raise
 
     def left_out(self, stage_id: str, config: Section, artifact: Artifact) -> None:
         """Write down what a stage that is left out had made before."""
-        self._add(StageRun(stage=stage_id, artifact=artifact.base, state="cached"))
-        self._noted(stage_id, config, artifact)
+        if not self._has(stage_id, artifact.base):
+            self._add(StageRun(stage=stage_id, artifact=artifact.base, state="cached"))
+            self._note(stage_id, config, artifact)
+        self._say(stage_id, artifact)
+
+    def take(self, before: Sequence[Before]) -> None:
+        """Take for cached what is whole of what the record names already, and write down what that is.
+
+        What is whole now stays so, for it was named before it was looked for. The record loses the others.
+        """
+        reasons = at_once(lambda one: why_redo(one.artifact), before)
+        sound = {one.stage_id: one for one, reason in zip(before, reasons, strict=True) if reason is None}
+        opened.take([one.artifact for one in sound.values()])
+        stages = [stage for stage in self.record.stages if stage.stage in sound]
+        self.record = self.record.model_copy(update={"stages": stages})
+        deque(at_once(lambda one: self._refer(one.stage_id, one.config, one.artifact), sound.values()), maxlen=0)
+        forget_begun(self.store, self.record.recipe, sound)
 
     def end(self, state: End, exit: int | str, error: str | None = None) -> None:
         """Write how the run ended."""
@@ -84,27 +118,35 @@ class Recording:
         self.record = self.record.model_copy(update={"stages": [*self.record.stages, stage]})
         self._write()
 
-    def _change(self, update: Mapping[str, object]) -> None:
-        """Change what the record says of the last stage."""
-        *before, last = self.record.stages
-        self.record = self.record.model_copy(update={"stages": [*before, last.model_copy(update=update)]})
+    def _has(self, stage_id: str, base: str) -> bool:
+        return any((one.stage, one.artifact, one.state) == (stage_id, base, "cached") for one in self.record.stages)
+
+    def _change(self, stage_id: str, update: Mapping[str, object]) -> None:
+        """Change what the record says of a stage."""
+        stages = [one.model_copy(update=update) if one.stage == stage_id else one for one in self.record.stages]
+        self.record = self.record.model_copy(update={"stages": stages})
 
     def _write(self) -> None:
         self.record = self.record.model_copy(update={"heartbeat_at": utc_now()})
         write_run(self.store, self.record)
 
-    def _beat(self, watch: Watch) -> None:
+    def _beat(self, stage_id: str, watch: Watch) -> None:
         """Give a sign of life, if there is still sense in it."""
         self.alarm()
-        self._change(watch.measured())
+        self._change(stage_id, watch.measured())
         with _forgiven():
             self._write()
 
-    def _noted(self, stage_id: str, config: Section, artifact: Artifact) -> None:
+    def _note(self, stage_id: str, config: Section, artifact: Artifact) -> None:
         self._write()
-        write_ref(self.store, self.record.recipe, stage_id, _ref(artifact, config), given_name(self.given))
-        last = self.record.stages[-1]
-        took = "cached" if last.state == "cached" else duration(last.seconds)
+        self._refer(stage_id, config, artifact)
+
+    def _refer(self, stage_id: str, config: Section, artifact: Artifact) -> None:
+        write_ref(self.store, self.record.recipe, stage_id, _ref(artifact, config))
+
+    def _say(self, stage_id: str, artifact: Artifact) -> None:
+        stage = next(one for one in self.record.stages if one.stage == stage_id)
+        took = "cached" if stage.state == "cached" else duration(stage.seconds)
         console().print(f"{stage_id:<14} {took:>12}  {artifact.base}")
 
 
@@ -113,25 +155,33 @@ def recording(
     store: Store,
     recipe: str,
     alarm: Callable[[], None] = lambda: None,
-    given: Iterable[tuple[str, str]] = (),
+    before: Sequence[Before] = (),
+    given: str | None = None,
     part_of: str | None = None,
 ) -> Iterator[Recording]:
-    """The record of a new run of a recipe, perhaps part of another one, which tells how the block ended."""
+    """The record of a new run of a recipe, perhaps part of another one, which tells how the block ended.
+
+    It has what of `before` is whole. `given` stands for what the run starts from (:func:`given_name`).
+    """
     started_at = utc_now()
     record = RunRecord(
         run_id=f"{started_at[:19].replace(':', '')}-{secrets.token_hex(3)}",
         recipe=recipe,
         part_of=part_of,
+        given=given,
         state="running",
         started_at=started_at,
         environment=environment(),
         user=user(),
         pid=os.getpid(),
         heartbeat_at=started_at,
+        stages=[StageRun(stage=one.stage_id, artifact=one.artifact.base, state="cached") for one in before],
     )
     write_run(store, record)
-    run = Recording(store, record, alarm, {*given})
+    run = Recording(store, record, alarm)
     try:
+        if before:
+            run.take(before)
         yield run
     except BaseException as error:  # Ctrl-C and SIGTERM are no Exceptions
         with _forgiven():  # the store may be what it failed with

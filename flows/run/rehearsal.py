@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flows.algorithms.chain import Chain
 from flows.run import sources, terminal
-from flows.run.planner import plan
+from flows.run.before import made_before
 from flows.run.selection import Choice, select
 from infra.artifact import Source
 from infra.artifact.workdir import WorkFolder
@@ -33,7 +33,7 @@ NAME = "rehearsal"
 
 
 def rehearse(chain: Chain, store: Store, choice: Choice) -> None:
-    """Rehearse what a run will do, and what that is made from, if it is more than one stage.
+    """Rehearse what a run will do for the first time or on demand, and what that is made from, if it is several stages.
 
     Raises UserError naming the stage that cannot be done.
     """
@@ -52,9 +52,9 @@ def rehearse(chain: Chain, store: Store, choice: Choice) -> None:
 
 
 def _to_do(chain: Chain, store: Store, choice: Choice) -> frozenset[str]:
+    """Ids of these stages; what lost a file since has been through its code before."""
     chosen = select(chain, choice)
-    cached = {line.id for line in plan(chain, store) if line.state == "cached"}
-    return chosen.run - (cached - chosen.force)
+    return chosen.run - ({one.stage_id for one in made_before(chain, store)} - chosen.force)
 
 
 @dataclass

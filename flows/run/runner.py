@@ -10,7 +10,8 @@ from prefect import tags
 from prefect.client.schemas.objects import State
 
 from flows.algorithms.chain import Chain
-from flows.run import sources
+from flows.run import opened, sources
+from flows.run.before import made_before
 from flows.run.dispatch import Errand, sent_away
 from flows.run.placing import place_of
 from flows.run.recording import Recording, recording
@@ -21,8 +22,9 @@ from infra.artifact import Artifact, Source, base_of
 from infra.artifact.redo import redo_all
 from infra.recipe import Section
 from infra.store import Store
+from infra.upkeep.runs import given_name
 from tasks.sections import Place
-from tasks.stage import Job, find_cached, stage_fingerprint
+from tasks.stage import Job, stage_fingerprint
 from tasks.stages import stage_of
 
 
@@ -47,9 +49,7 @@ class Runner:
 
     def given(self, tree: str, path: str) -> Handle:
         """A folder that lies ready."""
-        source = sources.given(tree, path)
-        self.recording.given.add((tree, source.digest))
-        return source
+        return sources.given(tree, path)
 
     def __call__(self, stage_id: str, config: Section, /, **inputs: Handle | None) -> Handle:
         taken = {role: one for role, one in inputs.items() if one is not None and not isinstance(one, LeftOut)}
@@ -67,10 +67,11 @@ class Runner:
         base = base_of(kind.name, stage_fingerprint(kind, config, taken))
         if stage_id in self.selection.force:
             redo_all(self.store, base)
+            opened.forget(f"{self.store.url}/{base}")
         return base
 
     def _left_out(self, stage_id: str, config: Section, taken: Mapping[str, Source]) -> Handle:
-        cached = find_cached(stage_of(stage_id), config, taken, self.store)
+        cached = opened.cached(stage_of(stage_id), config, taken, self.store)
         if cached is None:
             return LeftOut(frozenset({stage_id}))
         self.recording.left_out(stage_id, config, cached)
@@ -80,15 +81,14 @@ class Runner:
         job = Job(stage_of(stage_id), config, taken, self.store, self.chain.recipe.performance)
         place = place_of(self.chain.recipe, stage_id)
         with self.recording.stage(stage_id, base, config, taken) as made, tags(*stage_tags(stage_id, base)):
-            sent = place.pool is not None and job.cached() is None
+            sent = place.pool is not None and opened.cached(job.stage, config, taken, self.store) is None
             artifact, cached = (self._sent_away(stage_id, job, place), False) if sent else _done_here(stage_id, job)
             made(artifact, cached)
         return artifact
 
     def _sent_away(self, stage_id: str, job: Job, place: Place) -> Artifact:
         """The stage done by the workers of a pool."""
-        record = self.recording.record
-        return sent_away(Errand(stage_id, job, place, record.recipe, record.run_id, self.recording.given))
+        return sent_away(Errand(stage_id, job, place, self.recording.record))
 
 
 def _done_here(stage_id: str, job: Job) -> tuple[Artifact, bool]:
@@ -102,7 +102,7 @@ def _done_here(stage_id: str, job: Job) -> tuple[Artifact, bool]:
         return_state=True,
     )
     assert isinstance(state, State)
-    return Artifact.find(job.store, state.result()), state.name == "Cached"
+    return opened.find(job.store, state.result()), state.name == "Cached"
 
 
 @contextmanager
@@ -114,5 +114,8 @@ def recorded(
     `alarm` is asked now and then; it raises when there is no sense in going on.
     """
     selection = select(chain, choice)
-    with recording(store, chain.recipe.name, alarm) as record:
-        yield Runner(chain, store, record, selection)
+    with opened.remembering():
+        before = made_before(chain, store, but=selection.force)
+        given = given_name([(one.tree, sources.given(one.tree, one.path).digest) for one in chain.given()])
+        with recording(store, chain.recipe.name, alarm, before, given) as record:
+            yield Runner(chain, store, record, selection)

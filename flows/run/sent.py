@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import Annotated
 
 from pydantic import Field
 
@@ -13,17 +12,13 @@ from infra.errors import UserError
 from infra.recipe import Section
 from tasks.share import Share
 
-Given = Annotated[tuple[str, str], Field(strict=False)]
-
 
 class Sent(Section):
     """Filled in by the pipeline that sends a stage to a work pool; whoever starts a stage alone leaves it empty."""
 
     recipe: str = Field(description="in whose name the stage is done")
     run: str | None = Field(default=None, description="the pipeline's run record")
-    given: tuple[Given, ...] = Field(
-        default=(), strict=False, description="kind and digest of all that the pipeline was given"
-    )
+    given: str | None = Field(default=None, description="stands for all that the pipeline was given")
     digests: dict[str, str] = Field(default={}, description="of each input by role, as the pipeline has it")
     share: Share | None = Field(default=None, description="the part of the units to make; null: the whole stage")
 

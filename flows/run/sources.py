@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import models
+from flows.run import opened
 from flows.run.hub import SCHEME, snapshot
 from infra.address import require_public
 from infra.artifact import MANIFEST, Artifact, Folder, Source
@@ -45,14 +46,14 @@ def _artifact(path: str) -> Artifact | None:
     require_public(path, "artifact")
     where = path if away else str(Path(path).expanduser().absolute())
     root, *name = where.rstrip("/").rsplit("/", 2)
-    return Artifact.find(open_store(root), "/".join(name))
+    return opened.find(open_store(root), "/".join(name))
 
 
 def open_input(store: Store, tree: str, uri: str) -> Source:
     """The input at `uri`: an artifact's URI or short reference, a plain folder's absolute path, or "mini"."""
     if (tree, uri) in EMBEDDED or _is_plain_folder(uri):
         return given(tree, uri)
-    return Artifact.find(store, uri)
+    return opened.find(store, uri)
 
 
 def _is_plain_folder(uri: str) -> bool:

@@ -14,7 +14,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
-from flows.run import terminal, watch
+from flows.run import opened, terminal, watch
 from flows.run.recording import ALONE, recording
 from flows.run.sent import Sent, called, require_same_inputs
 from flows.run.sources import open_input
@@ -28,11 +28,11 @@ from infra.errors import UserError
 from infra.recipe import Section
 from infra.stopping import attended
 from infra.store import Store, open_store
-from infra.upkeep.runs import BEAT_S
+from infra.upkeep.runs import BEAT_S, given_name
 from tasks.progress import Progress
 from tasks.sections import Performance
 from tasks.share import Share
-from tasks.stage import Job, find_cached, make_share, run_stage, stage_fingerprint
+from tasks.stage import Job, make_share, run_stage, stage_fingerprint
 from tasks.stages import STAGES, Stage, stage_of
 
 Result = State[str] | str
@@ -98,17 +98,18 @@ def run(
         return _told(*_done(stage_id, config, inputs, store_url, performance))
     arrive(store_url)
     stage, store = stage_of(stage_id), open_store(store_url)
-    taken = _Sources(stage, inputs, store)
-    require_same_inputs(stage_id, taken, sent)
-    base = base_of(stage.name, stage_fingerprint(stage, config, taken))
-    tag_this_run(stage_tags(stage_id, base))
-    told = sent or Sent(recipe=ALONE, given=tuple((role, source.digest) for role, source in taken.items()))
-    with (
-        recording(store, told.recipe, given=told.given, part_of=told.run) as record,
-        record.stage(stage_id, base, config, taken) as made,
-    ):
-        uri, cached = _done(stage_id, config, inputs, store_url, performance, told.share)
-        made(Artifact.find(store, uri) if told.share is None or cached else None, cached)
+    with opened.remembering():
+        taken = _Sources(stage, inputs, store)
+        require_same_inputs(stage_id, taken, sent)
+        base = base_of(stage.name, stage_fingerprint(stage, config, taken))
+        tag_this_run(stage_tags(stage_id, base))
+        told = sent or Sent(recipe=ALONE, given=given_name([(role, source.digest) for role, source in taken.items()]))
+        with (
+            recording(store, told.recipe, given=told.given, part_of=told.run) as record,
+            record.stage(stage_id, base, config, taken) as made,
+        ):
+            uri, cached = _done(stage_id, config, inputs, store_url, performance, told.share)
+            made(opened.find(store, uri) if told.share is None or cached else None, cached)
     return _told(uri, cached)
 
 
@@ -126,7 +127,7 @@ def _done(
 ) -> tuple[str, bool]:
     """The URI of the stage's artifact, and whether it had been made before."""
     stage, store = stage_of(stage_id), open_store(store_url)
-    cached = find_cached(stage, config, _Sources(stage, inputs, store), store)
+    cached = opened.cached(stage, config, _Sources(stage, inputs, store), store)
     if cached is None:
         return work.with_options(name=stage.name)(stage_id, config, inputs, store_url, performance, share), False
     with mirrored(stage_id) as mirror:
@@ -161,7 +162,7 @@ def work(
 
         artifact = attended(done, watcher.beat, BEAT_S, on_stop=lambda: _say_stopping(stage_id))
         if artifact:
-            mirror.finished(artifact, cached=False)
+            mirror.finished(opened.remember(artifact), cached=False)
     return artifact.uri if artifact else f"{store.url}/{base_of(stage.name, stage_fingerprint(stage, config, sources))}"
 
 

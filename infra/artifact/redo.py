@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field, ValidationError
 
-from infra.artifact.artifact import Artifact, ArtifactMissing
+from infra.artifact.artifact import MANIFEST, Artifact, ArtifactMissing
 from infra.artifact.manifest import MARK, Record
 from infra.store import Store
 
@@ -83,9 +83,12 @@ def _answered(store: Store, base: str) -> list[str]:
 def why_redo(artifact: Artifact) -> str | None:
     """Why the artifact is not to be taken as it is; None when it is sound as far as one listing can tell.
 
-    Sees the marks, files that are gone and files of another size. Raises StoreError: an outage is no damage.
+    Sees the marks, files that are gone (the manifest, too) and files of another size. Raises StoreError: an outage is
+    no damage.
     """
     sizes = artifact.store.sizes(artifact.base)
+    if f"{artifact.base}/{MANIFEST}" not in sizes:
+        return f"{MANIFEST} is missing"
     marks = standing(artifact.store, artifact.base, sizes)
     return "; ".join(dict.fromkeys(mark.reason for mark in marks.values())) or _damage(artifact, sizes)
 

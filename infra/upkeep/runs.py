@@ -1,7 +1,7 @@
 """Run records and references: who ran what, and what a recipe's last run made of each stage.
 
-References stand twice: as the recipe's last, and by what the run was given (a teacher, a caption set), so that another
-teacher takes nothing away from the one before.
+A record says what the run was given (a teacher, a caption set), so that another teacher takes nothing away from the one
+before.
 
 A run that is killed cannot say so: it gives a sign of life every half minute, and who reads its record sees how
 long ago the last one was.
@@ -10,7 +10,6 @@ long ago the last one was.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Literal, TypeVar
@@ -24,7 +23,6 @@ from infra.store import Store
 BEAT_S = 30.0
 LOST_AFTER_S = 4 * BEAT_S
 
-_OF_GIVEN = re.compile(rf"(refs|begun)/[^/]+/[0-9a-f]{{{SHORT}}}/[^/]+\.json")
 _R = TypeVar("_R", bound=Record)
 _log = logging.getLogger(__name__)
 
@@ -77,6 +75,9 @@ class RunRecord(Record):
         pattern=rf"^_?{NAME.pattern}$", description="name of the recipe; `_alone` for a stage that was run by itself"
     )
     part_of: Name | None = Field(default=None, description="the run that sent it a stage; null for one of its own")
+    given: str | None = Field(
+        default=None, description="stands for all that it started from: a teacher, a caption set; null in older records"
+    )
     state: Literal["running", "done", "failed", "cancelled"] = Field(description="how it stands")
     started_at: str = Field(description="ISO 8601, UTC")
     finished_at: str | None = Field(default=None, description="ISO 8601, UTC; null while it runs")
@@ -105,32 +106,28 @@ class RunRecord(Record):
 
 
 def given_name(digests: Collection[tuple[str, str]]) -> str:
-    """What stands in the references for all that a run was given, each by kind and digest: 16 hex digits."""
+    """What stands in a record for all that the run was given, each by kind and digest: 16 hex digits."""
     return sha256_bytes(canonical_json(sorted(digests)))[:SHORT]
 
 
-def write_ref(store: Store, recipe: str, stage_id: str, ref: Ref, given: str | None = None) -> None:
-    """Remember what `recipe` made of `stage_id`, the last time and, where that is told, of what it was given."""
-    for path in _paths("refs", recipe, stage_id, given):
-        store.write(path, ref.to_bytes())
+def write_ref(store: Store, recipe: str, stage_id: str, ref: Ref) -> None:
+    """Remember what `recipe` made of `stage_id`."""
+    store.write(_ref_path(recipe, stage_id), ref.to_bytes())
 
 
-def write_begun(
-    store: Store, recipe: str, stage_id: str, artifact: str, inputs: Collection[str] = (), given: str | None = None
-) -> None:
+def write_begun(store: Store, recipe: str, stage_id: str, artifact: str, inputs: Collection[str] = ()) -> None:
     """Remember what `recipe` is about to make of `stage_id`, and from which artifacts of the store."""
-    for path in _paths("begun", recipe, stage_id, given):
-        store.write(path, Begun(artifact=artifact, inputs=[*inputs]).to_bytes())
+    store.write(_begun_path(recipe, stage_id), Begun(artifact=artifact, inputs=[*inputs]).to_bytes())
+
+
+def forget_begun(store: Store, recipe: str, stage_ids: Collection[str]) -> None:
+    """Let go of what `recipe` set out to make of these stages: it has what it wants of them."""
+    store.delete_many([_begun_path(recipe, stage_id) for stage_id in stage_ids])
 
 
 def read_ref(store: Store, recipe: str, stage_id: str) -> Ref | None:
     """What the last run of `recipe` made of `stage_id`; None when there was none."""
-    return next(_read(store, _paths("refs", recipe, stage_id), Ref), None)
-
-
-def is_of_given(path: str) -> bool:
-    """Whether the file of a store is one of those references that stand by what was given."""
-    return bool(_OF_GIVEN.fullmatch(path))
+    return next(_read(store, [_ref_path(recipe, stage_id)], Ref), None)
 
 
 def write_run(store: Store, record: RunRecord) -> None:
@@ -156,9 +153,12 @@ def changed_fields(
             yield f"{prefix}{name}", before, after
 
 
-def _paths(folder: str, recipe: str, stage_id: str, given: str | None = None) -> list[str]:
-    """Where the reference lies; both are written, not one moved, for two runs at once may have two teachers."""
-    return [f"{folder}/{recipe}/{where}{stage_id}.json" for where in ("", *([f"{given}/"] if given else []))]
+def _begun_path(recipe: str, stage_id: str) -> str:
+    return f"begun/{recipe}/{stage_id}.json"
+
+
+def _ref_path(recipe: str, stage_id: str) -> str:
+    return f"refs/{recipe}/{stage_id}.json"
 
 
 def _read(store: Store, paths: Collection[str], kind: type[_R]) -> Iterator[_R]:

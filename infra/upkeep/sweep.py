@@ -21,10 +21,10 @@ from infra.artifact.redo import REDO, standing
 from infra.errors import UserError
 from infra.store import Store
 from infra.upkeep.inventory import Entry, base_in, entries, pinned, wanted_by
-from infra.upkeep.runs import RunRecord, is_of_given, list_runs
+from infra.upkeep.runs import RunRecord, StageRun, list_runs
 
 KEEP_RUNS = timedelta(days=90)
-"""How long the record of a run is kept after it was last written, and what a recipe made of what it was given then."""
+"""How long the record of a run is kept after it was last written; with it goes what it made of a teacher."""
 
 _OURS = ("units/", "data/", "checkpoints/", f"{REDO}/")  # below an artifact's folder, beside the manifest and the like
 _KILLED = "left by a writer that was killed"
@@ -135,8 +135,9 @@ def _remove(store: Store, paths: Collection[str]) -> None:
 
 def _kept(store: Store, known: list[Entry], before: datetime) -> set[str]:
     """Folders of the artifacts that are wanted, and of all that those were made from."""
-    going_on = [stage for run in list_runs(store) if _goes_on(run, before) for stage in run.stages]
-    taken = {base for stage in going_on for base in (stage.artifact, *stage.inputs)}
+    runs = list_runs(store)
+    going_on = [stage for run in runs if _goes_on(run, before) for stage in run.stages]
+    taken = {base for stage in (*going_on, *_last(runs)) for base in (stage.artifact, *stage.inputs)}
     waiting = {*wanted_by(store), *pinned(store), *taken}
     by_base = {entry.base: entry.artifact for entry in known}
     kept: set[str] = set()
@@ -149,6 +150,12 @@ def _kept(store: Store, known: list[Entry], before: datetime) -> set[str]:
     return kept
 
 
+def _last(runs: Collection[RunRecord]) -> Collection[StageRun]:
+    """What each recipe last did of each stage on each teacher and caption set: as long as there is a record of it."""
+    last = {(run.recipe, run.given, stage.stage): stage for run in runs if run.given for stage in run.stages}
+    return last.values()
+
+
 def _goes_on(run: RunRecord, before: datetime) -> bool:
     """Whether a run may still need what it has: one that fell silent long ago does not come back."""
     return run.state == "running" and not (run.is_lost(datetime.now(UTC)) and run.last_sign_at < before)
@@ -159,9 +166,6 @@ def _old_records(files: Mapping[str, _Files]) -> Iterator[Garbage]:
     for path, one in files.items():
         if path.startswith("runs/") and one.older(before):
             yield Garbage(path, f"the record of a run more than {KEEP_RUNS.days} days ago", [path], one.bytes)
-        for ref in filter(is_of_given, one.sizes):
-            if one.older(before, ref):
-                yield Garbage(ref, f"no run on the same inputs for {KEEP_RUNS.days} days", [ref], one.sizes[ref])
 
 
 def _unneeded(entry: Entry, sizes: dict[str, int]) -> Garbage:

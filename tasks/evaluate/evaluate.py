@@ -78,7 +78,7 @@ class Evaluation(StageWork[EvaluateJob]):
 
     def make(self, group: Group) -> None:
         """Measure a shard of pictures, or the straightness of a model."""
-        self._records = self.out.units()
+        self._records = self._records or self.out.units()  # once: what is committed from then on is our own
         for unit in group:
             if unit.id not in self._records:
                 self._commit(unit, self._makers[unit.id])

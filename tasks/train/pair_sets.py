@@ -56,6 +56,8 @@ class PairSets:
             pairs.prefetch(own)
 
     def _split(self, ids: Ids) -> list[tuple[PairDataset, Ids]]:
+        if len(self._sets) == 1:
+            return [(self._sets[0], ids)]
         which = self._which(ids)
         starts = self._ends - [len(pairs) for pairs in self._sets]
         return [(pairs, ids[which == number] - starts[number]) for number, pairs in enumerate(self._sets)]

@@ -9,7 +9,7 @@ from prefect.states import Completed
 
 from flows.algorithms.instaflow import Recipe
 from flows.recipes import chain_of, parse_recipe
-from flows.run import sources
+from flows.run import opened, sources
 from flows.run.planner import Planned, plan
 from flows.run.runner import Handle, recorded
 from flows.run.selection import Choice
@@ -18,7 +18,7 @@ from infra.recipe import Section, apply_overrides
 from infra.store import Store
 from tasks.progress import Progress, silent
 from tasks.sections import Performance
-from tasks.stage import find_cached, run_stage
+from tasks.stage import run_stage
 from tasks.stages import Stage, stage_of
 from tests.flows.small_stages import small
 
@@ -40,11 +40,12 @@ class Kitchen:
         taken = {
             role: sources.open_input(self.store, stage.inputs.get(role, "model"), uri) for role, uri in inputs.items()
         }
-        cached = find_cached(stage, config, taken, self.store)
+        cached = opened.cached(stage, config, taken, self.store)
         if cached is not None:
             return Completed(name="Cached", data=cached.uri)
         self.done.append(name)
-        return Completed(data=run_stage(stage, config, taken, self.store, Performance(), self.progress).uri)
+        made = run_stage(stage, config, taken, self.store, Performance(), self.progress)
+        return Completed(data=opened.remember(made).uri)
 
     def run(self, recipe: Recipe = RECIPE, **choice: tuple[str, ...]) -> list[str]:
         """The stages that a run did."""

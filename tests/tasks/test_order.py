@@ -34,6 +34,14 @@ def test_the_order_does_not_depend_on_the_batch_size(seed: int, count: int, size
     assert batch_ids(seed, step, size, count).tolist() == ones
 
 
+@pytest.mark.parametrize("count", [1, 7, 70_000])
+def test_the_order_is_the_one_that_trainings_under_way_have(count: int) -> None:
+    """It is kept in half the memory that numpy's own permutation takes."""
+    order = np.random.Generator(np.random.PCG64([3, 1])).permutation(count)
+    found = sample_ids(3, count, 2 * count, count)
+    assert found.dtype == np.int64 and found.tolist() == order.tolist()
+
+
 def test_epochs_and_seeds_differ() -> None:
     orders = [batch_ids(seed, epoch, 100, 100).tolist() for seed in (0, 1) for epoch in (0, 1)]
     assert len({tuple(order) for order in orders}) == 4 and [*range(100)] not in orders

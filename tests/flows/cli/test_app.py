@@ -9,6 +9,7 @@ import stat
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,9 +27,11 @@ from tasks.progress import silent
 from tasks.sections import Performance
 from tasks.stage import run_stage
 from tasks.stages import STAGES
+from tests.faults import FaultyProxy
 from tests.flows.conftest import Cli, Start
 from tests.flows.small_stages import trained
 from tests.infra.chain import make
+from tests.infra.reaching import use
 from tests.s3 import BUCKET, S3Server
 from tests.tasks.small_run import commit
 
@@ -52,8 +55,23 @@ def _rows(prefect_home: Path, query: str) -> list[tuple[str, ...]]:
         return database.execute(query).fetchall()
 
 
+MOST_REQUESTS = 40
+"""Of a run of the tiny recipe in which all is cached."""
+
+
+@pytest.fixture
+def proxy(rclone: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """Before an S3 server, which the commands have a store of their own on."""
+    use(rclone, rclone.endpoint, monkeypatch, tmp_path)
+    monkeypatch.setenv("INSTAFLOW_STORE", f"s3://{BUCKET}/{uuid.uuid4().hex}")
+    with FaultyProxy(rclone.endpoint) as found:
+        yield found
+
+
 @pytest.mark.server
-def test_a_run_leaves_report_records_and_a_cache(cli: Cli, tmp_path: Path, prefect_home: Path) -> None:
+def test_a_run_leaves_report_records_and_a_cache(
+    cli: Cli, tmp_path: Path, prefect_home: Path, proxy: FaultyProxy
+) -> None:
     flows_before = len(_rows(prefect_home, "select id from flow_run")) if (prefect_home / "prefect.db").exists() else 0
     first = cli("run", "tiny", "--out", "demo")
     assert first.returncode == 0, first.stderr
@@ -63,7 +81,9 @@ def test_a_run_leaves_report_records_and_a_cache(cli: Cli, tmp_path: Path, prefe
         "report.html", "contact_sheet.png", "metrics.json", "metrics.parquet",
     }  # fmt: skip
 
-    second = cli("run", "tiny")
+    second = cli("run", "tiny", AWS_ENDPOINT_URL=proxy.endpoint)
+    manifests = [line.split()[1] for line in proxy.asked if line.startswith("GET") and "manifest.json" in line]
+    assert len(proxy.asked) <= MOST_REQUESTS and len({*manifests}) == len(manifests) == len(CHAIN), proxy.asked
     assert [line.split()[:2] for line in second.stderr.splitlines()] == [[stage, "cached"] for stage in CHAIN]
 
     runs = _rows(prefect_home, "select name, state_name from flow_run order by created")[flows_before:]

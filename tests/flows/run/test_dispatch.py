@@ -25,9 +25,10 @@ from flows.run.stage_flow import STAGE_FLOWS
 from flows.server.children import Children, children
 from flows.server.connection import connected
 from infra.artifact import Artifact, base_of
+from infra.environment import utc_now
 from infra.errors import UserError
 from infra.store import Store, open_store
-from infra.upkeep.runs import list_runs
+from infra.upkeep.runs import RunRecord, list_runs
 from tasks.progress import Progress, silent
 from tasks.sections import Place, World
 from tasks.stage import Job, make_share, run_stage, stage_fingerprint
@@ -107,7 +108,7 @@ def pipeline(store: Store, workers: int = 1, pool: str = POOL, before: Callable[
     def sender() -> Artifact:
         before()
         with recording(store, "tiny") as record, record.stage("world", base(job), job.config, {}) as made:
-            artifact = sent_away(Errand("world", job, place, "tiny", record.record.run_id))
+            artifact = sent_away(Errand("world", job, place, record.record))
             made(artifact, False)
             return artifact
 
@@ -200,7 +201,8 @@ def test_children_of_before_a_restart_are_waited_for_and_not_sent_again(
 
     def killed_after_sending() -> None:
         with children(f"world/{POOL}", base(job)) as ours:
-            ours.start("world", Errand("world", job, Place(pool=POOL), "tiny", "before").parameters(None))
+            before = RunRecord(run_id="before", recipe="tiny", state="running", started_at=utc_now())
+            ours.start("world", Errand("world", job, Place(pool=POOL), before).parameters(None))
 
     with at_work(server, store, a_share) as hands:
         pipeline(store, before=killed_after_sending)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from flows.run.recording import ALONE, recording
+from flows.run.before import Before
+from flows.run.recording import ALONE, Recording, recording
 from flows.run.watch import current
 from infra.artifact import Folder
 from infra.store import open_store
+from infra.store.local import LocalStore
 from infra.upkeep.inventory import wanted_by
-from infra.upkeep.runs import RunRecord, list_runs, read_ref
+from infra.upkeep.runs import RunRecord, list_runs, read_ref, write_begun
+from infra.upkeep.sweep import garbage, sweep
 from tasks.sections import PairsJob, Recipe
 from tests.infra.chain import make
 
@@ -48,6 +54,71 @@ def test_a_stage_that_made_something_is_done_and_referred_to(tmp_path: Path) -> 
         assert (record.state, record.exit, record.stages[0].state) == ("done", 0, state)
     ref = read_ref(store, "mine", "pairs-1")
     assert ref is not None and (ref.artifact, ref.config) == (artifact.base, PAIRS.identity())
+
+
+class Swept(LocalStore):
+    """A local store on which something happens right before or right after a manifest is deleted."""
+
+    def __init__(self, root: Path, happens: Callable[[], object], moment: str) -> None:
+        super().__init__(root)
+        self.happens, self.moment = happens, moment
+
+    def delete(self, path: str) -> None:
+        """Let it happen at its moment."""
+        if self.moment == "before":
+            self.happens()
+        super().delete(path)
+        if self.moment == "after":
+            self.happens()
+
+
+@pytest.mark.parametrize(("moment", "taken"), [("before", True), ("after", False)])
+def test_what_is_named_while_it_is_swept_is_kept_and_taken_if_it_is_there(
+    tmp_path: Path, moment: str, taken: bool
+) -> None:
+    plain = open_store(tmp_path / "store")
+    artifact, late = make(plain, "pairs", {}), datetime.now(UTC) + timedelta(days=1)
+    files = {path: plain.read(path) for path in plain.list(artifact.base)}
+    with ExitStack() as stack:
+        runs: list[Recording] = []
+
+        def run() -> None:
+            runs.append(stack.enter_context(recording(plain, "mine", before=[Before("pairs-1", PAIRS, artifact)])))
+
+        racing = Swept(tmp_path / "store", run, moment)
+        assert sweep(racing, garbage(racing, late), late) == []
+        assert [bool(one.record.stages) for one in runs] == [taken]
+        assert {path: plain.read(path) for path in plain.list(artifact.base)} == files
+
+
+def test_what_was_swept_before_it_is_named_is_not_taken(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    artifact, late = make(store, "pairs", {}), datetime.now(UTC) + timedelta(days=1)
+    assert [one.what for one in sweep(store, garbage(store, late), late)] == [artifact.base]
+    with recording(store, "mine", before=[Before("pairs-1", PAIRS, artifact)]) as run:
+        assert run.record.stages == []
+    assert read_ref(store, "mine", "pairs-1") is None
+
+
+def test_what_was_made_before_and_is_whole_is_cached_and_kept_from_the_first_record_on(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    whole, damaged = make(store, "pairs", {}), make(store, "prompts", {})
+    late = datetime.now(UTC) + timedelta(days=1)
+    store.delete(f"{damaged.base}/{damaged.files()[0].path}")
+    write_begun(store, "mine", "pairs-1", BASE)
+    found = [Before("prompts", PAIRS, damaged), Before("pairs-1", PAIRS, whole)]
+    with recording(store, "mine", before=found) as run:
+        assert wanted_by(store) == {whole.base: ["mine"]}, "what it had set out to make instead is let go"
+        assert {one.what for one in garbage(store, late)} == set(), "the first record named both"
+        with run.stage("pairs-1", whole.base, PAIRS, {}) as made:
+            made(whole, True)
+        (record,) = list_runs(store)
+        assert [one.state for one in record.stages] == ["cached", "cached"], "nothing more was written"
+    (record,) = list_runs(store)
+    assert [(one.stage, one.artifact, one.state) for one in record.stages] == [("pairs-1", whole.base, "cached")]
+    ref = read_ref(store, "mine", "pairs-1")
+    assert ref is not None and (ref.artifact, ref.digest) == (whole.base, whole.digest)
+    assert {one.what for one in garbage(store, late)} == {damaged.base}
 
 
 def test_an_alarm_stops_the_stage_and_is_how_the_run_ended(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.artifact import Artifact, Draft
-from infra.artifact.redo import FORCED, REDO, lift, redo_all, redo_units, standing, why_redo
+from infra.artifact import MANIFEST, Artifact, Draft
+from infra.artifact.redo import FORCED, REDO, lift, mark_damage, redo_all, redo_units, standing, why_redo
 from infra.store import Store, open_store
 from tests.infra.small_artifact import PRINT, UNITS, make
 from tests.infra.stores import DownStore
@@ -29,6 +29,15 @@ def test_a_missing_or_short_file_is_noticed_and_its_unit_alone_redone(store: Sto
     assert [*Draft(store, "pairs", PRINT).units()] == ["model"]
     again = make(store)
     assert again.digest == made.digest and why_redo(again) is None
+
+
+def test_an_artifact_whose_manifest_was_deleted_since_is_not_taken_and_its_units_stay(store: Store) -> None:
+    made = make(store)
+    store.delete(f"{made.base}/{MANIFEST}")
+    assert why_redo(made) == f"{MANIFEST} is missing"
+    mark_damage(made)
+    assert standing(store, made.base) == {} and len(Draft(store, "pairs", PRINT).units()) == 3
+    assert make(store).digest == made.digest
 
 
 def test_a_unit_is_redone_on_demand(store: Store) -> None:

@@ -15,10 +15,8 @@ from infra.upkeep.runs import (
     StageRun,
     changed_fields,
     given_name,
-    is_of_given,
     list_runs,
     read_ref,
-    write_begun,
     write_ref,
     write_run,
 )
@@ -37,17 +35,6 @@ def test_refs(tmp_path: Path) -> None:
     assert read_ref(store, "mini", "pairs") is None
     write_ref(store, "mini", "pairs", REF)
     assert read_ref(store, "mini", "pairs") == REF and store.list() == ["refs/mini/pairs.json"]
-
-
-def test_a_reference_stands_as_the_last_and_by_what_was_given(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    one, two = given_name([("model", "d" * 64)]), given_name([("model", "e" * 64)])
-    write_ref(store, "mini", "pairs", REF, one)
-    write_begun(store, "mini", "pairs", REF.artifact, given=two)
-    last, *by_given = ["refs/mini/pairs.json", f"begun/mini/{two}/pairs.json", f"refs/mini/{one}/pairs.json"]
-    assert one != two and {*store.list()} == {last, *by_given, "begun/mini/pairs.json"}
-    assert [is_of_given(path) for path in (last, *by_given)] == [False, True, True]
-    assert read_ref(store, "mini", "pairs") == REF
 
 
 def test_what_was_given_is_called_by_content_in_any_order() -> None:

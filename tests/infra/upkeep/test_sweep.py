@@ -197,18 +197,20 @@ def test_records_of_runs_are_kept_for_a_season(tmp_path: Path) -> None:
 
 
 def test_what_a_recipe_made_of_another_teacher_is_kept_for_a_season(tmp_path: Path) -> None:
-    store, teachers = open_store(tmp_path), ("1" * 16, "2" * 16)
-    one, two = (make(store, "pairs", {}, {"teacher": number}) for number in range(2))
-    for made, given in zip((one, two), teachers, strict=True):
-        write_begun(store, "mini", "pairs-1", made.base, given=given)
-        write_ref(store, "mini", "pairs-1", Ref(artifact=made.base, digest=made.digest, config={}, inputs={}), given)
-    assert _what(store) == {}
-    for folder in ("refs", "begun"):
-        for given in teachers:
-            written = time.time() - 91 * 86400
-            os.utime(tmp_path / folder / "mini" / given / "pairs-1.json", (written, written))
-    old = [f"{folder}/mini/{given}/pairs-1.json" for folder in ("begun", "refs") for given in teachers]
-    assert sorted(_swept(store)) == old and {*_what(store)} == {one.base}, "the last run's stays"
+    store = open_store(tmp_path)
+    one, two, again = (make(store, "pairs", {}, {"teacher": number}) for number in range(3))
+    for number, (made, given) in enumerate([(one, "1" * 16), (two, "2" * 16), (again, "2" * 16)]):
+        told = StageRun(stage="pairs-1", artifact=made.base, state="done")
+        at = f"2020-01-0{number + 1}T00:00:00+00:00"
+        run = RunRecord(run_id=f"r{number}", recipe="mini", given=given, state="done", started_at=at, stages=[told])
+        write_run(store, run)
+    write_ref(store, "mini", "pairs-1", Ref(artifact=again.base, digest=again.digest, config={}, inputs={}))
+    assert {*_what(store)} == {two.base}, "of each teacher the last"
+    written = time.time() - 91 * 86400
+    for number in range(3):
+        os.utime(tmp_path / "runs" / f"r{number}.json", (written, written))
+    _swept(store)
+    assert {*_what(store)} == {one.base}, "the last run's stays"
 
 
 def test_what_a_recipe_began_is_kept_unfinished(store: Store) -> None:

@@ -69,6 +69,18 @@ def run(inputs: dict[str, Source], store: Store, job: EvaluateJob = JOB, progres
     return run_stage(STAGES["evaluate"], job, {**inputs, "real": real}, store, PERF, progress)
 
 
+class Listed(LocalStore):
+    """A local store that counts listings."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.lists = 0
+
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        self.lists += 1
+        return super().sizes(prefix)
+
+
 def metrics(artifact: Artifact) -> dict[str, Any]:
     return json.loads(artifact.fetch("metrics.json").read_text())  # type: ignore[no-any-return]
 
@@ -98,6 +110,17 @@ def test_a_record_has_exactly_the_documented_fields(evaluation: Artifact) -> Non
         assert {name for name in NUMBERS if record[f"{name}_interval"] is None} == absent
         assert all(v >= 0 for k, v in record.items() if isinstance(v, float) and k != "clip_score")
         assert -1 <= record["clip_score"] <= 1 and record["attribute_accuracy"] <= 1
+
+
+def test_the_store_is_not_listed_for_each_shard(inputs: dict[str, Source], tmp_path: Path) -> None:
+    alone = {role: inputs[role] for role in ("coco", "teacher", "judge")}
+    counts = []
+    for shard_size in (1, JOB.num_images):
+        store = Listed(tmp_path / f"store-{shard_size}")
+        made = run(alone, store, JOB.model_copy(update={"steps": (1,), "teacher_steps": 1, "shard_size": shard_size}))
+        counts.append((store.lists, len(made.manifest.units)))
+    (many, units), (few, groups) = counts
+    assert many == few and units == groups + 2 * (JOB.num_images - 1), counts
 
 
 def test_the_tables_are_what_the_readers_expect(evaluation: Artifact) -> None:
