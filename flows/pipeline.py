@@ -16,7 +16,7 @@ from flows.algorithms.algorithm import Algorithm
 from flows.recipes import chain_of, load_recipe
 from flows.run import opened
 from flows.run.preflight import pictures_looked_at, preflight
-from flows.run.rehearsal import rehearse
+from flows.run.rehearsal_flow import rehearse
 from flows.run.runner import LeftOut, recorded
 from flows.run.selection import EVERYTHING, Choice
 from flows.server.arrival import arrive

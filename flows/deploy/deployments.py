@@ -1,4 +1,4 @@
-"""What is registered: the pipelines on the default pool, every stage on every pool."""
+"""What is registered: the pipelines on the default pool, every stage and the rehearsal on every pool."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from flows import pipeline, stage_flows
 from flows.deploy.pools import Pools
 from flows.pipeline import PIPELINES
+from flows.run.rehearsal_flow import rehearsal
 from flows.run.stage_flow import STAGE_FLOWS
 from flows.server.arrival import RELEASE
 from infra.release import release
@@ -58,7 +59,8 @@ def deployments(pools: Pools) -> Iterator[Deployment]:
     variables = {name: job_variables(pools, name) for name in pools.pools}
     for name, chain in PIPELINES.items():
         yield Deployment(chain, name, pools.default, pipeline.__name__, variables[pools.default])
-    for stage in STAGE_FLOWS.values():
+    everywhere: list[Flow[..., Any]] = [*STAGE_FLOWS.values(), rehearsal]
+    for stage in everywhere:
         for pool in pools.pools:
             yield Deployment(stage, pool, pool, stage_flows.__name__, variables[pool])
 

@@ -20,7 +20,7 @@ from flows.run import terminal, watch
 from flows.run.expectation import done
 from flows.run.sent import Sent, called
 from flows.run.watch import Watch
-from flows.server.children import Children, children, is_cancelling, is_over
+from flows.server.children import POLL_S, Children, children, is_cancelling, is_over, words
 from flows.server.mirror import mirrored
 from infra.artifact import Artifact, Draft, UnitsMissing
 from infra.errors import UserError
@@ -30,7 +30,6 @@ from tasks.sections import Place
 from tasks.share import Share
 from tasks.stage import Job, finish_stage, stage_fingerprint
 
-POLL_S = 2.0
 _LOOK_S = 10.0  # between looks at what the store has: a listing each
 _TAKEN_WITHIN_S = 30.0  # until it is said that no worker has come
 _FRUITLESS = 3  # crashes in a row without anything made: then there is no sense in going on
@@ -141,7 +140,7 @@ class _Dispatch:
             fruitless = 0 if self._grown() else fruitless + 1
             if deaths and (fruitless == _FRUITLESS or (fruitless and not deaths[-1].is_crashed())):
                 where = f"stage {self.errand.stage_id}: on pool {self.errand.place.pool}"
-                raise UserError(f"{where}: {deaths[-1].name}: {deaths[-1].message or 'without a word'}")
+                raise UserError(f"{where}: {deaths[-1].name}: {words(deaths[-1])}")
             self._send(self.errand.shares(self._missing()))
 
     def _await(self) -> list[State[Any]]:

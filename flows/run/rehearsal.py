@@ -13,8 +13,6 @@ from pathlib import Path
 
 from flows.algorithms.chain import Chain
 from flows.run import sources, terminal
-from flows.run.before import made_before
-from flows.run.selection import Choice, select
 from infra.artifact import Source
 from infra.artifact.workdir import WorkFolder
 from infra.errors import UserError
@@ -32,29 +30,16 @@ from tasks.stages import stage_of
 NAME = "rehearsal"
 
 
-def rehearse(chain: Chain, store: Store, choice: Choice) -> None:
-    """Rehearse what a run will do for the first time or on demand, and what that is made from, if it is several stages.
-
-    Raises UserError naming the stage that cannot be done.
-    """
-    stages = _to_do(chain, store, choice)
-    if len(stages) < 2:
-        return
-    ancestors, started = chain.ancestors(), time.monotonic()
-    needed = stages.union(*(ancestors[one] for one in stages))
+def rehearse_stages(chain: Chain, stages: frozenset[str]) -> None:
+    """Two samples through each of these stages. Raises UserError naming the one that cannot be done."""
+    started = time.monotonic()
     with WorkFolder(NAME) as folder, terminal.shown(NAME) as progress:
-        stage = _Rehearsal(open_store(folder), chain.recipe.performance, needed, progress)
+        stage = _Rehearsal(open_store(folder), chain.recipe.performance, stages, progress)
         # In a thread that ends, as every stage is done: had the main thread ever computed, its pool of threads would
         # stay, and with more threads than cores libgomp lets those of a stage sleep at once, three times slower.
         attended(lambda: chain.replay(stage), lambda: None, BEAT_S)
     took = duration(time.monotonic() - started)
-    terminal.console().print(f"{NAME:<14} {took:>12}  two samples through {len(needed)} stages")
-
-
-def _to_do(chain: Chain, store: Store, choice: Choice) -> frozenset[str]:
-    """Ids of these stages; what lost a file since has been through its code before."""
-    chosen = select(chain, choice)
-    return chosen.run - ({one.stage_id for one in made_before(chain, store)} - chosen.force)
+    terminal.console().print(f"{NAME:<14} {took:>12}  two samples through {len(stages)} stages")
 
 
 @dataclass

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
@@ -17,6 +17,9 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Cancelling
 
 from infra.errors import UserError
+
+POLL_S = 2.0
+"""Between two looks at how the children are."""
 
 
 class Children:
@@ -61,6 +64,12 @@ class Children:
 
 
 _MOST = 200
+
+
+def words(state: State[Any] | None) -> str:
+    """How a run ended, in its own words."""
+    told = (state.message if state else None) or "it ended without a word"
+    return told.removeprefix("Flow run encountered an exception: ").removeprefix(f"{UserError.__name__}: ")
 
 
 def is_over(run: FlowRun) -> bool:

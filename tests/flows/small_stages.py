@@ -138,7 +138,7 @@ def install(folder: Path) -> None:
         (folder / path.name).mkdir(parents=True, exist_ok=True)
         (folder / path.name / "weights.txt").write_text(path.name)
         sources.EMBEDDED[called] = folder / path.name
-    rehearsal.rehearse = lambda chain, store, choice: None  # small stages are told to last, and to fail
+    rehearsal.rehearse_stages = lambda chain, stages: None  # small stages are told to last, and to fail
     stages.STAGES.update({name: small(stage) for name, stage in stages.STAGES.items()})
 
 

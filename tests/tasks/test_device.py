@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -29,3 +30,11 @@ def test_a_gpu_is_named_when_it_was_used() -> None:
     torch.cuda.reset_peak_memory_stats()
     held = torch.zeros(8, device="cuda")
     assert device_used() == torch.cuda.get_device_name() and held.is_cuda
+
+
+def test_a_torch_that_another_thread_is_importing_is_no_device_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = ModuleType("torch")
+    monkeypatch.setitem(sys.modules, "torch", half)
+    assert cuda() is None
+    half.cuda = ModuleType("torch.cuda")  # type: ignore[attr-defined]
+    assert cuda() is None

@@ -17,7 +17,7 @@ BUNDLED = [*deployments(read_pools())]
 
 def test_every_stage_is_on_every_pool_and_every_pipeline_on_the_default_one() -> None:
     expected = {f"{name}/{name}": "cpu" for name in algorithms()}
-    expected |= {f"{stage}/{pool}": pool for stage in STAGES for pool in ("cpu", "gpu")}
+    expected |= {f"{stage}/{pool}": pool for stage in (*STAGES, "rehearsal") for pool in ("cpu", "gpu")}
     assert {one.full_name: one.pool for one in BUNDLED} == expected
     assert {tag for one in BUNDLED for tag in one.tags} == {"instaflow", "pipeline", "stage"}
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from flows.algorithms.chain import Chain
 from flows.recipes import chain_of, load_recipe
 from flows.run import rehearsal
-from flows.run.rehearsal import rehearse
+from flows.run.rehearsal_flow import rehearse
 from flows.run.selection import EVERYTHING, Choice
 from infra.errors import UserError
 from infra.store import open_store

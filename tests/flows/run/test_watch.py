@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
-
 import psutil
 import pytest
 
-from flows.run.watch import Watch, _cuda, current, watching
+from flows.run.watch import Watch, current, watching
 from infra.recipe import Section
 from tasks.sections import Distill, DistillPhase, ReflowJob, ReflowPhase, TrainClip, TrainTeacher, World
 from tasks.stages import STAGES, Extent
@@ -81,11 +78,3 @@ def test_a_stage_flow_by_itself_is_watched_by_nobody() -> None:
     with watching(watch):
         assert current() is watch
     assert current() is None
-
-
-def test_a_torch_that_another_thread_is_importing_is_no_device_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    half = ModuleType("torch")
-    monkeypatch.setitem(sys.modules, "torch", half)
-    assert _cuda() is None
-    half.cuda = ModuleType("torch.cuda")  # type: ignore[attr-defined]
-    assert _cuda() is None
