@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from infra import stopping
 from infra.artifact import Artifact, ArtifactMissing, Draft, Files, Folder, Pinned, Source, UnitsMissing
 from infra.artifact.fingerprint import fingerprint
+from infra.artifact.held import Held
 from infra.artifact.manifest import UnitRecord
 from infra.artifact.redo import mark_damage, why_redo
 from infra.environment import utc_now
@@ -83,7 +84,7 @@ class StageWork(ABC, Generic[Config]):
 
 @dataclass(frozen=True)
 class Named:
-    """What a field names by path: a file or folder, or with `is_many` files on any store."""
+    """What a field names by path: a file or folder here or of an artifact, or with `is_many` files on any store."""
 
     path: str
     is_many: bool
@@ -92,12 +93,12 @@ class Named:
         """Raise UserError for what is not there, without reading it. StoreError."""
         if self.is_many:
             Files.open(self.path)
-        elif not Path(self.path).expanduser().exists():
+        elif Held.at(self.path) is None and not Path(self.path).expanduser().exists():
             raise UserError(f"{self.path}: no such file or folder. Check the path; it starts at {Path.cwd()}.")
 
     def open(self) -> Pinned:
         """What lies there, by content. Raises UserError, StoreError."""
-        return Files.open(self.path) if self.is_many else Folder.open(self.path)
+        return Files.open(self.path) if self.is_many else Held.at(self.path) or Folder.open(self.path)
 
 
 def named_paths(config: Section, prefix: str = "") -> dict[str, Named]:
@@ -110,6 +111,18 @@ def named_paths(config: Section, prefix: str = "") -> dict[str, Named]:
         elif isinstance(value, str) and kind in (ASIDE, FILES):
             found[f"{prefix}{name}"] = Named(value, is_many=kind == FILES)
     return found
+
+
+def brought(config: Config) -> Config:
+    """The configuration with what it names by the address of an artifact lying here. Raises UserError, StoreError."""
+    update: dict[str, object] = {}
+    for name, field_info in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Section):
+            update[name] = brought(value)
+        elif isinstance(value, str) and field_info.json_schema_extra == ASIDE and (held := Held.at(value)):
+            update[name] = str(held.path)
+    return config.model_copy(update=update)
 
 
 def named_files(stage: Stage, config: Section) -> dict[str, Pinned]:
@@ -290,7 +303,7 @@ def _at_work(job: Job, progress: Progress) -> Iterator[_Doing]:
     started_at, made_from = utc_now(), job.made_from
     identity = _identity(job.stage, job.config, made_from)
     with _room_for(job.stage.name), Draft(job.store, job.stage.name, identity, device_used) as out:
-        work = Work(job.stage, job.config, job.inputs, out, job.performance, progress)
+        work = Work(job.stage, brought(job.config), job.inputs, out, job.performance, progress)
         yield _Doing(job, _work_class(job.stage)(work), made_from, started_at)
 
 

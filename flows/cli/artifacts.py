@@ -223,7 +223,7 @@ def _label(artifact: Artifact) -> str:
 
 @artifacts.command()
 def add(
-    folder: Annotated[Path, typer.Argument(help="a diffusers folder, a COCO caption set, a CLIP, pictures")],
+    folder: Annotated[Path, typer.Argument(help="a diffusers folder, a COCO caption set, a CLIP, pictures, weights")],
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Put a folder that recipes give by path into the store, once: then its address does, on every machine.
@@ -247,7 +247,8 @@ _USES = {
     "model": "a teacher: --set teacher.path={0}",
     "coco": "a caption set: --set world=null --set coco.path={0}",
     "clip": "a CLIP: an input of stages, clip or judge: {0}",
-    "pictures": "pictures to measure: instaflow evaluate {0}",
+    "pictures": "pictures to measure: --set pictures={0}",
+    "weights": "weights, where a recipe names them: a file of it {0}/NAME, or the folder {0}",
 }
 
 

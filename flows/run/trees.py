@@ -1,4 +1,4 @@
-"""What a folder that lies ready is, told by what lies in it: a model, a caption set, a CLIP, pictures."""
+"""What a folder that lies ready is, told by what lies in it: a model, a caption set, a CLIP, pictures, weights."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from tasks.preflight import model_faults
 
 EXPECTED = (
     "a model (model_index.json), a caption set (annotations/captions_*.json), a CLIP (NAME-clip.json beside"
-    " open_clip_model.safetensors) or pictures"
+    " open_clip_model.safetensors), pictures, or weights"
 )
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 
 
 def tree_of(folder: Path) -> str:
-    """One of "model", "coco", "clip", "pictures". Raises UserError for anything else, and for one that is amiss."""
+    """One of "model", "coco", "clip", "pictures", "weights". Raises UserError for anything else or what is amiss."""
     if not folder.exists():
         raise UserError(f"{folder}: no such folder. Check the path; it starts at {Path.cwd()}.")
     if not folder.is_dir():
@@ -33,4 +34,6 @@ def tree_of(folder: Path) -> str:
         return "clip"
     if files_in(folder):
         return "pictures"
+    if any(path.suffix in _WEIGHTS for path in folder.iterdir()):
+        return "weights"
     raise UserError(f"{folder}: cannot tell what this is; expected {EXPECTED}.")

@@ -16,10 +16,21 @@ from infra.artifact.redo import FORCED, redo_all, redo_units, why_redo
 from infra.errors import UserError
 from infra.recipe import ASIDE, Section
 from infra.store import Store, open_store
+from infra.upkeep.adding import add
 from infra.upkeep.verify import damages
 from tasks.progress import Progress, silent
 from tasks.sections import Evaluate, Performance, Prompts, World
-from tasks.stage import StageResult, StageWork, Units, Work, find_cached, named_files, run_stage, stage_fingerprint
+from tasks.stage import (
+    StageResult,
+    StageWork,
+    Units,
+    Work,
+    find_cached,
+    named_files,
+    named_paths,
+    run_stage,
+    stage_fingerprint,
+)
 from tasks.stages import STAGES, Extent, Group, Stage, Unit
 from tests.infra.counted import aged
 from tests.infra.test_full_disk import files_end_at
@@ -207,6 +218,35 @@ def test_a_manifest_names_what_its_fingerprint_is_of(tmp_path: Path) -> None:
     made = run_stage(stage, told, {}, open_store(tmp_path / "store"), PERF, silent)
     assert {one.role: one.digest for one in made.manifest.inputs} == {"weights": old}
     assert made.fingerprint == fingerprint(stage.name, stage.version, told.identity(), {"weights": old})
+
+
+class Reader(StageWork[Told]):
+    """Copies the weights."""
+
+    def make(self, group: Group) -> None:
+        """One file."""
+        self.out.commit_unit("a", {"a.txt": Path(self.config.weights)})
+
+    def finish(self, units: Units) -> StageResult:
+        """Nothing more."""
+        return StageResult()
+
+
+def test_weights_may_be_named_by_the_address_of_what_was_added(store: Store, tmp_path: Path) -> None:
+    """As by their path: nothing is made again, wherever it is read."""
+    (tmp_path / "judges").mkdir()
+    (tmp_path / "judges" / "inception.pth").write_text("weights")
+    address = f"{add(store, tmp_path / 'judges', 'weights')[0].uri}/inception.pth"
+    here, there = Told(weights=str(tmp_path / "judges" / "inception.pth")), Told(weights=address)
+    stage = replace(ONE, section=Told, work=f"{__name__}:Reader", extent=lambda config, roles: LONE)
+    made = run_stage(stage, there, {}, store, PERF, silent)
+    assert made.fetch("a.txt").read_text() == "weights" and made.manifest.config["weights"] == address
+    assert [one.uri for one in made.manifest.inputs] == [address]
+    cached = find_cached(stage, here, {}, store)
+    assert cached is not None and cached.fingerprint == made.fingerprint
+    named_paths(there)["weights"].require()
+    with pytest.raises(UserError, match="holds no file weights/absent.pth"):
+        named_paths(Told(weights=address.replace("inception", "absent")))["weights"].require()
 
 
 def test_missing_weights_are_named_by_field() -> None:

@@ -27,6 +27,11 @@ def test_captions_and_pictures_are_known(tmp_path: Path) -> None:
     assert tree_of(tmp_path / "drawn") == "pictures"
 
 
+def test_weights_are_known_by_their_suffix(tmp_path: Path) -> None:
+    (tmp_path / "inception.pth").write_text("")
+    assert tree_of(tmp_path) == "weights"
+
+
 def test_what_cannot_be_used_is_said_in_words(tmp_path: Path) -> None:
     for name, expected in (
         ("absent", "absent: no such folder"),
