@@ -254,7 +254,7 @@ class Draft:
             inputs=[InputRecord(role=role, uri=at.uri, digest=at.digest) for role, at in sorted(inputs.items())],
             files=_merged(file for record in records for file in record.files),
             units=[_part(record, environments) for record in records],
-            redone=sorted(self.generation.marks),
+            redone=self.generation.answered,
             rows=sum(record.rows for record in records),
             metrics=dict(metrics),
             seeds=dict(seeds),

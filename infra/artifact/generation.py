@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from infra.artifact.artifact import Artifact, ArtifactMissing, base_of
@@ -13,10 +13,14 @@ from infra.store import Store
 
 @dataclass(frozen=True)
 class Generation:
-    """The marks it answers, by id, and the units that stay as they were; neither for the first making."""
+    """The marks it answers, by id, and the units that stay as they were; neither for the first making.
+
+    `before` are the ids of marks that were answered earlier: one may lie there still, of a writer that was killed.
+    """
 
     marks: Mapping[str, Redo]
     kept: Mapping[str, UnitRecord]
+    before: Collection[str] = ()
 
     @classmethod
     def of(cls, store: Store, stage: str, fingerprint: str) -> Generation:
@@ -26,10 +30,16 @@ class Generation:
         if not marks:
             return cls({}, {})
         try:
-            before = Artifact.open(store, stage, fingerprint).units()
+            made = Artifact.open(store, stage, fingerprint)
         except ArtifactMissing:  # asked for before it was finished
-            before = {}
-        return cls(marks, {name: unit for name, unit in before.items() if not _concerned(marks, name)})
+            return cls(marks, {})
+        kept = {name: unit for name, unit in made.units().items() if not _concerned(marks, name)}
+        return cls(marks, kept, made.manifest.redone)
+
+    @property
+    def answered(self) -> list[str]:
+        """The ids of all marks that are answered with what it makes, oldest first."""
+        return sorted({*self.before, *self.marks})
 
     @property
     def name(self) -> str:

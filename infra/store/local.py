@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,6 +67,13 @@ class LocalStore(Store):
 
     def upload(self, local: Path, path: str) -> None:
         self._place(path, lambda temporary: shutil.copyfile(local, temporary))
+
+    def put(self, path: str, chunks: Iterable[bytes], size: int, sha256: str) -> None:
+        def fill(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                file.writelines(chunks)
+
+        self._place(path, fill)
 
     def download(self, path: str, local: Path) -> None:
         with self._reading(path):

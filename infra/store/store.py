@@ -7,7 +7,7 @@ other reason than absence. Every other failure of a store is a StoreError.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -53,6 +53,13 @@ class Store(ABC):
     @abstractmethod
     def upload(self, local: Path, path: str) -> None:
         """Put a local file, whole or not at all, replacing what was there."""
+
+    @abstractmethod
+    def put(self, path: str, chunks: Iterable[bytes], size: int, sha256: str) -> None:
+        """Put a file as its chunks come, whole or not at all; `size` and `sha256` are those of all of them together.
+
+        It is there when they have come to their end: what they raise on the way is raised, and nothing is there.
+        """
 
     @abstractmethod
     def download(self, path: str, local: Path) -> None:

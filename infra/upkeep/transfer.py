@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
+import hashlib
 from collections import deque
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 from infra.artifact import MANIFEST, Artifact, ArtifactMissing
-from infra.artifact.fingerprint import sha256_file
 from infra.artifact.manifest import FileRecord
-from infra.artifact.redo import why_redo
-from infra.artifact.workdir import WorkFolder
+from infra.artifact.redo import lift, standing, why_redo
 from infra.errors import UserError
 from infra.store import Store
 from infra.store.at_once import at_once
 from infra.upkeep.inventory import inputs_of
 
 FILES_AT_ONCE = 4
-"""Files that are copied at the same time; each takes its size in TMPDIR until it is there."""
+"""Files that are copied at the same time; memory holds a few parts of each."""
 
 
 def with_inputs(artifact: Artifact) -> list[Artifact]:
@@ -38,49 +35,53 @@ def with_inputs(artifact: Artifact) -> list[Artifact]:
 def copy(artifact: Artifact, target: Store, copied: Callable[[int], None] = lambda count: None) -> bool:
     """Copy one artifact, every file checked on its way; `copied` is told the bytes. False if it is there already.
 
-    A copy that was interrupted goes on. Raises UserError for a damaged source and for another artifact of the same
-    name in `target`, StoreError.
+    A copy that was interrupted goes on, one that is known to be damaged is mended. Raises UserError for a damaged
+    source and for another artifact of the same name in `target`, StoreError.
     """
     if reason := why_redo(artifact):
         raise UserError(f"{artifact.uri}: {reason}: it is to be redone first. Run its recipe, then copy.")
     if _is_there(artifact, target):
         return False
-    there, files = target.sizes(artifact.base), artifact.manifest.files
-    with WorkFolder("cp") as folder:
+    there, marks = target.sizes(artifact.base), standing(target, artifact.base)
+    doubted = {
+        file.path
+        for name, unit in artifact.units().items()
+        if any(mark.concerns(name) for mark in marks.values())
+        for file in unit.files
+    }
 
-        def bring(file: FileRecord) -> int:
-            if there.get(f"{artifact.base}/{file.path}") != file.bytes:
-                _bring(artifact, file, target, folder)
-            return file.bytes
+    def bring(file: FileRecord) -> int:
+        path = f"{artifact.base}/{file.path}"
+        if there.get(path) != file.bytes or file.path in doubted:
+            target.put(path, _checked(artifact, file), file.bytes, file.sha256)
+        return file.bytes
 
-        for size in at_once(bring, files, FILES_AT_ONCE):
-            copied(size)
+    for size in at_once(bring, artifact.manifest.files, FILES_AT_ONCE):
+        copied(size)
     if not artifact.manifest.units:  # of an older version: its records let the copy be repaired by unit
         units = artifact.store.read_many(artifact.store.list(f"{artifact.base}/units"))
         deque(at_once(lambda path: target.write(path, units[path]), units), maxlen=0)
     manifest = f"{artifact.base}/{MANIFEST}"
     target.write(manifest, artifact.store.read(manifest))
+    lift(target, artifact.base, marks)
     return True
 
 
-def _bring(artifact: Artifact, file: FileRecord, target: Store, folder: Path) -> None:
-    """Put one file into `target`, checked; on the way it takes its size in `folder`, not in the cache."""
-    path = f"{artifact.base}/{file.path}"
-    local = artifact.store.local_path(path)
-    scratch = folder / uuid.uuid4().hex
+def _checked(artifact: Artifact, file: FileRecord) -> Iterator[bytes]:
+    """The file's content; its end is reached only if it is what the manifest says. Raises UserError, StoreError."""
+    digest = hashlib.sha256()
     try:
-        if local is None:
-            artifact.store.download(path, scratch)
-        found = sha256_file(local or scratch)
-        if found != file.sha256:
-            raise UserError(
-                f"{artifact.uri}/{file.path}: the file is damaged: expected sha256 {file.sha256}, found {found}."
-                f" Say `instaflow artifacts verify {artifact.base} --store {artifact.store.url}`, run its recipe, then"
-                " copy."
-            )
-        target.upload(local or scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+        for chunk in artifact.store.chunks(f"{artifact.base}/{file.path}"):
+            digest.update(chunk)
+            yield chunk
+    except FileNotFoundError:  # since the listing
+        pass
+    if (found := digest.hexdigest()) != file.sha256:
+        raise UserError(
+            f"{artifact.uri}/{file.path}: the file is damaged: expected sha256 {file.sha256}, found {found}."
+            f" Say `instaflow artifacts verify {artifact.base} --store {artifact.store.url}`, run its recipe, then"
+            " copy."
+        )
 
 
 def _is_there(artifact: Artifact, target: Store) -> bool:

@@ -99,7 +99,13 @@ def assert_outage(store: Store, halfway: str) -> None:
     """Every question is answered with an error that names the store and what was tried; none with "not there"."""
     settings = r"\(INSTAFLOW_STORE_PATIENCE_S=1\.5, INSTAFLOW_STORE_TIMEOUT_S=0\.5\)"
     told = rf"store {store.url}: cannot \w+ .*; tried \d+ times in \d+ s {settings}"
-    asks = [lambda: Artifact.open(store, "pairs", halfway), Draft(store, "pairs", PRINT).units, lambda: make(store)]
+    asks = [
+        *(lambda: Artifact.open(store, "pairs", halfway), Draft(store, "pairs", PRINT).units, lambda: make(store)),
+        *(
+            lambda ask=ask: ask("pairs")
+            for ask in (store.read, store.exists, store.list, store.folders, store.modified)
+        ),
+    ]
     for ask in asks:
         with pytest.raises(StoreError, match=told) as caught:
             ask()

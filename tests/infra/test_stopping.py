@@ -81,15 +81,19 @@ def test_an_interruption_waits_for_the_next_safe_point() -> None:
     assert not stopping.asked(), "the next work is not to stop"
 
 
-def test_a_second_interruption_waits_for_nothing() -> None:
+@pytest.mark.parametrize("after_s", [0.0, 0.2], ids=["at once", "while it is waited"])
+def test_a_second_interruption_waits_for_nothing(after_s: float) -> None:
     go = threading.Event()
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def work() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         until(go)  # long after all patience
 
     with pytest.raises(Interrupted):
-        attended(work, list, 10, on_stop=lambda: os.kill(os.getpid(), signal.SIGTERM))
+        attended(work, list, 10, on_stop=threading.Timer(after_s, interrupt).start if after_s else interrupt)
     assert stopping.asked()
     go.set()
     stopping._asked.clear()

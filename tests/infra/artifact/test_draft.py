@@ -236,6 +236,8 @@ def test_killed_between_manifest_and_marks_it_is_done(store: Store) -> None:
     assert why_redo(again) is None and standing(store, made.base) == {}
     redo_all(store, made.base)
     assert len(standing(store, made.base)) == 1, "another demand is another one"
+    make(store)
+    assert standing(store, made.base) == {}, "what was answered stays so"
 
 
 def test_inputs_are_pinned(store: Store, tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from infra.artifact.fingerprint import sha256_bytes, sha256_file
 from infra.store import Store, StoreError
 from infra.store.remote import RemoteStore
 from tests.faults import Fault, FaultyProxy
@@ -60,11 +62,44 @@ def test_an_upload_that_fails_for_good_leaves_no_part(
     assert store.leftovers() == {} and store.read("a") == b"old"
 
 
+def in_chunks(data: bytes, size: int = 70_000) -> Iterator[bytes]:
+    """The bytes as they come from another store."""
+    return (data[start : start + size] for start in range(0, len(data), size))
+
+
+@pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.RESET, Fault.LOST, Fault.CUT])
+def test_any_request_for_what_is_passed_on_may_fail(
+    fault: Fault, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    store, data = RemoteStore(new_store().url, part_bytes=100_000), os.urandom(250_000)
+    proxy.strike_first(fault)
+    store.put("a", in_chunks(data), len(data), sha256_bytes(data))
+    assert proxy.struck[fault] >= 5 and store.read("a") == data
+
+
+def test_what_is_damaged_on_its_way_is_not_joined(proxy: FaultyProxy) -> None:
+    store, data = RemoteStore(new_store().url, part_bytes=100_000), bytes(350_000)
+
+    def damaged() -> Iterator[bytes]:
+        yield from in_chunks(data)
+        raise ValueError("another sha256")
+
+    with pytest.raises(ValueError, match="another sha256"):
+        store.put("a", damaged(), len(data), sha256_bytes(data))
+    assert store.list() == [] and store.leftovers() == {}
+    assert not [line for line in proxy.asked if line.startswith("POST") and "uploadId=" in line], "nothing is joined"
+
+
+@pytest.mark.parametrize("passed_on", [False, True], ids=["uploaded", "passed on"])
 @pytest.mark.parametrize("size", [0, 99_999, 100_000, 100_001, 1_234_567])
-def test_a_file_of_any_size_is_the_same_there(size: int, proxy: FaultyProxy, tmp_path: Path) -> None:
+def test_a_file_of_any_size_is_the_same_there(size: int, passed_on: bool, proxy: FaultyProxy, tmp_path: Path) -> None:
     store = RemoteStore(new_store().url, part_bytes=100_000)
     (tmp_path / "file").write_bytes(data := os.urandom(size))
-    store.upload(tmp_path / "file", "a b/c+d.html")
+    if passed_on:
+        store.put("a b/c+d.html", in_chunks(data), size, sha256_bytes(data))
+    else:
+        store.upload(tmp_path / "file", "a b/c+d.html")
     assert len(proxy.asked) == (1 if size <= 100_000 else 2 + -(-size // 100_000))
     assert b"".join(store.chunks("a b/c+d.html")) == data == store.read("a b/c+d.html")
     assert store._fs.info(store._path("a b/c+d.html"))["ContentType"] == "text/html"
@@ -83,9 +118,11 @@ def test_memory_is_bounded_by_the_parts(rclone: S3Server, tmp_path: Path, monkey
     store = RemoteStore(new_store().url, part_bytes=1_000_000)
     (tmp_path / "file").write_bytes(os.urandom(48_000_000))
     store.write("first", b"connects")
+    sha256 = sha256_file(tmp_path / "file")
     tracemalloc.start()
     store.upload(tmp_path / "file", "a")
     store.download("a", tmp_path / "back")
+    store.put("b", store.chunks("a"), 48_000_000, sha256)
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak_bytes < 24_000_000 and (tmp_path / "back").stat().st_size == 48_000_000

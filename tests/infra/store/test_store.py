@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from infra.artifact.fingerprint import sha256_bytes
 from infra.errors import UserError
 from infra.store import Store
 
@@ -24,6 +26,28 @@ def test_what_is_written_is_read(store: Store, tmp_path: Path) -> None:
     assert store.list("a") == ["a/b", "a/d/e.bin"] and store.list("absent") == []
     assert store.folders() == ["a"] and store.folders("a") == ["d"] and store.folders("absent") == []
     assert store.exists("a/b") and not store.exists("a") and store.size("a-c") == 0
+
+
+def test_what_comes_in_chunks_is_there_when_they_end_and_not_before(store: Store) -> None:
+    chunks = [b"one", b"", b"two" * 100_000]
+    data = b"".join(chunks)
+
+    def coming() -> Iterator[bytes]:
+        yield from chunks
+        assert not store.exists("a/b")
+
+    store.put("a/b", coming(), len(data), sha256_bytes(data))
+    store.put("empty", iter(()), 0, sha256_bytes(b""))
+    assert store.read("a/b") == data and store.sizes() == {"a/b": len(data), "empty": 0}
+
+    def failing() -> Iterator[bytes]:
+        yield b"other"
+        raise UserError("the last of it is damaged")
+
+    for path in ("a/b", "a/c"):
+        with pytest.raises(UserError, match="the last of it is damaged"):
+            store.put(path, failing(), 5, sha256_bytes(b"other"))
+    assert store.read("a/b") == data and store.list() == ["a/b", "empty"] and store.leftovers() == {}
 
 
 def test_a_range_is_read_alone(store: Store) -> None:

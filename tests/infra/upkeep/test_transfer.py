@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from infra.artifact import Artifact, ArtifactMissing
+from infra.artifact.redo import FORCED, redo_all, why_redo
 from infra.errors import UserError
 from infra.store import Store, open_store
+from infra.store.local import LocalStore
 from infra.upkeep.inventory import find
 from infra.upkeep.transfer import copy, with_inputs
-from infra.upkeep.verify import damages
+from infra.upkeep.verify import damages, mark
 from tests.faults import Fault, FaultyProxy
 from tests.infra.chain import make, make_chain
 from tests.infra.counted import held
@@ -54,6 +57,33 @@ def test_a_copy_that_is_killed_goes_on(tmp_path: Path) -> None:
         with pytest.raises(ArtifactMissing):
             Artifact.open(open_store(root), "pairs", made.fingerprint)
         assert copy(made, open_store(root)) and [*damages(find(open_store(root), made.base))] == []
+
+
+def test_a_copy_that_is_known_to_be_damaged_is_mended(store: Store, tmp_path: Path) -> None:
+    """Of the same size, as a flipped bit leaves it; what is asked for with --force is still redone."""
+    made, target = make(open_store(tmp_path / "source"), "pairs", {}), store
+    assert copy(made, target)
+    there, (first, second) = find(target, made.base), made.files()
+    target.write(f"{there.base}/{first.path}", b"x" * first.bytes)
+    assert not copy(made, target), "nobody knows yet"
+    before = target.modified(there.base)
+    mark(there, [*damages(there)], {})
+    assert copy(made, target) and [*damages(there)] == [] and why_redo(there) is None
+    assert target.modified(there.base)[f"{there.base}/{second.path}"] == before[f"{there.base}/{second.path}"]
+    redo_all(target, there.base)
+    assert copy(made, target) and why_redo(there) == FORCED
+
+
+def test_what_goes_while_it_is_copied_is_an_error(tmp_path: Path) -> None:
+    class Going(LocalStore):
+        def chunks(self, path: str) -> Iterator[bytes]:
+            self.delete(path)
+            return super().chunks(path)
+
+    made = make(Going(tmp_path / "store"), "pairs", {})
+    with pytest.raises(UserError, match="the file is damaged"):
+        copy(made, open_store(tmp_path / "target"))
+    assert open_store(tmp_path / "target").list() == []
 
 
 def test_what_is_damaged_is_not_copied(store: Store, tmp_path: Path) -> None:
