@@ -6,7 +6,7 @@ import errno
 import importlib
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +77,15 @@ class StageWork(ABC, Generic[Config]):
     @abstractmethod
     def finish(self, units: Units) -> StageResult:
         """Put together what is merged from the units of all groups, and say what was measured."""
+
+
+Make = Callable[[StageWork[Any], Group], None]
+"""How a group of units is made: here, or by several processes (tasks/train/launch.py)."""
+
+
+def here(doing: StageWork[Any], group: Group) -> None:
+    """Make it in this process."""
+    doing.make(group)
 
 
 @dataclass(frozen=True)
@@ -162,6 +171,7 @@ def run_stage(
     store: Store,
     performance: Performance,
     progress: Progress,
+    make: Make = here,
 ) -> Artifact:
     """The stage's artifact: the committed one if there is any, else made now from the units that exist on."""
     committed = _committed(stage, config, inputs, store)
@@ -171,10 +181,10 @@ def run_stage(
         mark_damage(committed)
     started_at, made_from = utc_now(), {**inputs, **named_files(stage, config)}
     with _room_for(stage.name), Draft(store, stage.name, _identity(stage, config, made_from)) as out:
-        doing = _work_class(stage)(Work(stage, config, inputs, out, performance, progress))
+        doing = work_class(stage)(Work(stage, config, inputs, out, performance, progress))
         for _ in range(_ROUNDS):
             with suppress(UnitsMissing):  # somebody has them redone meanwhile: back to work
-                result = doing.finish(_every_unit(doing))
+                result = doing.finish(_every_unit(doing, make))
                 return out.finish(
                     units=doing.work.extent.ids,
                     version=stage.version,
@@ -190,14 +200,14 @@ def run_stage(
         )
 
 
-def _work_class(stage: Stage) -> type[StageWork[Any]]:
+def work_class(stage: Stage) -> type[StageWork[Any]]:
     """The class at "module:name", imported when there is work: a cached stage imports nothing."""
     module, _, name = stage.work.partition(":")
     found: type[StageWork[Any]] = getattr(importlib.import_module(module), name)
     return found
 
 
-def _every_unit(doing: StageWork[Any]) -> Units:
+def _every_unit(doing: StageWork[Any], make: Make) -> Units:
     """The one loop over units: make the missing groups, then give the records of all expected ids.
 
     Each group is looked for again right before it is made: another worker may have made it meanwhile. Raises
@@ -213,7 +223,7 @@ def _every_unit(doing: StageWork[Any]) -> Units:
             if all(unit.id in there or work.out.has(unit.id) for unit in group):
                 work.advance(sum(unit.pieces for unit in group if unit.id not in there))
             else:
-                doing.make(group)
+                make(doing, group)
     units = work.out.units()
     if missing := sorted({*expected} - units.keys()):
         raise UnitsMissing(f"{work.out.store.url}/{work.out.base}: not committed any more: {', '.join(missing)}")

@@ -21,13 +21,13 @@ from flows.server.mirror import mirrored
 from flows.server.records import expect_task_run
 from infra.artifact import Artifact, Source, base_of
 from infra.errors import UserError
-from infra.recipe import Section
+from infra.recipe import Count, Section
 from infra.stopping import attended
 from infra.store import Store, open_store
 from infra.upkeep.runs import BEAT_S
 from tasks.progress import Progress
 from tasks.sections import Performance
-from tasks.stage import find_cached, run_stage, stage_fingerprint
+from tasks.stage import Make, find_cached, here, run_stage, stage_fingerprint
 from tasks.stages import STAGES, Stage, stage_of
 
 Result = State[str] | str
@@ -39,9 +39,9 @@ def stage_flow(stage: Stage) -> Flow[..., Result]:
     """The stage as a Prefect flow that can be deployed alone; its parameters are the form of Prefect's pages."""
 
     def body(
-        config: Section, inputs: dict[str, str], store: str, performance: Performance, name: str
+        config: Section, inputs: dict[str, str], store: str, performance: Performance, name: str, gpus: int
     ) -> State[str] | str:
-        return run(name, config, inputs, store, performance)
+        return run(name, config, inputs, store, performance, gpus)
 
     _present(body, stage)
     return flow(name=stage.name, flow_run_name="{name}", persist_result=False)(body)
@@ -49,13 +49,14 @@ def stage_flow(stage: Stage) -> Flow[..., Result]:
 
 def _present(body: Callable[..., Result], stage: Stage) -> None:
     """What Prefect reads off a function: name, place, description, typed parameters."""
-    defaults = {"performance": Performance(), "name": stage.name}
+    defaults = {"performance": Performance(), "name": stage.name, "gpus": 1}
     types: dict[str, Any] = {
         "config": stage.section,
         "inputs": dict[str, str],
         "store": str,
         "performance": Performance,
         "name": Annotated[str, Field(pattern=rf"^{stage.name}(-[A-Za-z0-9._-]+)?$")],
+        "gpus": Count,
     }
     parameters = [
         Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=defaults.get(name, Parameter.empty), annotation=kind)
@@ -68,18 +69,29 @@ def _present(body: Callable[..., Result], stage: Stage) -> None:
     body.__signature__ = Signature(parameters, return_annotation=Result)  # type: ignore[attr-defined]
 
 
-def run(stage_id: str, config: Section, inputs: dict[str, str], store_url: str, performance: Performance) -> Result:
+def run(
+    stage_id: str,
+    config: Section,
+    inputs: dict[str, str],
+    store_url: str,
+    performance: Performance,
+    gpus: int = 1,
+) -> Result:
     """The URI of the stage's artifact; the state `Cached` around it if it had been made before.
 
-    A runner that calls it writes it down; called by itself it is a run of its own.
+    A runner that calls it writes it down; called by itself it is a run of its own. A training is shared out over so
+    many `gpus` of this machine, or processes where it has none. Raises UserError for another stage on several.
     """
-    if watch.current() is not None:
-        return _told(*_done(stage_id, config, inputs, store_url, performance))
     stage, store = stage_of(stage_id), open_store(store_url)
+    if gpus > 1 and not stage.ranks:
+        able = ", ".join(one.name for one in STAGES.values() if one.ranks)
+        raise UserError(f"stage {stage.name}: gpus: {gpus}; expected 1: only {able} are done by several together")
+    if watch.current() is not None:
+        return _told(*_done(stage_id, config, inputs, store_url, performance, gpus))
     taken = _Sources(stage, inputs, store)
     base = base_of(stage.name, stage_fingerprint(stage, config, taken))
     with recording(store, ALONE) as record, record.stage(stage_id, base, config, taken) as made:
-        uri, cached = _done(stage_id, config, inputs, store_url, performance)
+        uri, cached = _done(stage_id, config, inputs, store_url, performance, gpus)
         made(Artifact.find(store, uri), cached)
     return _told(uri, cached)
 
@@ -89,13 +101,13 @@ def _told(uri: str, cached: bool) -> Result:
 
 
 def _done(
-    stage_id: str, config: Section, inputs: dict[str, str], store_url: str, performance: Performance
+    stage_id: str, config: Section, inputs: dict[str, str], store_url: str, performance: Performance, gpus: int
 ) -> tuple[str, bool]:
     """The URI of the stage's artifact, and whether it had been made before."""
     stage, store = stage_of(stage_id), open_store(store_url)
     cached = find_cached(stage, config, _Sources(stage, inputs, store), store)
     if cached is None:
-        return work.with_options(name=stage.name)(stage_id, config, inputs, store_url, performance), False
+        return work.with_options(name=stage.name)(stage_id, config, inputs, store_url, performance, gpus), False
     with mirrored(stage_id) as mirror:
         mirror.finished(cached, cached=True)
     return cached.uri, True
@@ -104,21 +116,33 @@ def _done(
 # No cache of Prefect's: it takes an outage of its store for a miss. One task run for all units: a thousand of
 # them lock SQLite.
 @task(cache_policy=NO_CACHE, persist_result=False)
-def work(stage_id: str, config: Section, inputs: dict[str, str], store_url: str, performance: Performance) -> str:
+def work(
+    stage_id: str, config: Section, inputs: dict[str, str], store_url: str, performance: Performance, gpus: int
+) -> str:
     """Do the stage; the URI of its artifact."""
     expect_task_run()
     stage, store = stage_of(stage_id), open_store(store_url)
     sources = _Sources(stage, inputs, store)
     watcher = watch.current()
     assert watcher is not None, "a run is written down"
+    watcher.devices = gpus
     with mirrored(stage_id) as mirror, _everywhere(stage_id, mirror.progress, watcher) as progress:
 
         def done() -> Artifact:
-            return run_stage(stage, config, sources, store, performance, progress)
+            return run_stage(stage, config, sources, store, performance, progress, _made_by(gpus))
 
         artifact = attended(done, watcher.beat, BEAT_S, on_stop=lambda: _say_stopping(stage_id))
         mirror.finished(artifact, cached=False)
     return artifact.uri
+
+
+def _made_by(gpus: int) -> Make:
+    """How groups are made by so many devices."""
+    if gpus == 1:
+        return here
+    from tasks.train.launch import by_ranks  # brings torch
+
+    return by_ranks(gpus)
 
 
 class _Sources(dict[str, Source]):
