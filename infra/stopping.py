@@ -21,6 +21,11 @@ class Stopped(BaseException):
     """The work has ended early because it was asked to; what it had finished is kept."""
 
 
+def ask() -> None:
+    """Ask the work to end at its next safe point: for a process whose main thread does the work."""
+    _asked.set()
+
+
 def asked() -> bool:
     """Whether the work should end at its next safe point."""
     return _asked.is_set()
@@ -49,7 +54,7 @@ def attended(
             beat()
     except BaseException:
         if not future.cancel() and not future.done():  # it runs
-            _asked.set()
+            ask()
             on_stop()
             wait([future])
             _asked.clear()

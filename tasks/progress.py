@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Protocol
 
 
@@ -16,3 +17,8 @@ class Progress(Protocol):
 
 def silent(done: int, total: int, unit: str) -> None:
     """A Progress that shows nothing."""
+
+
+def say(text: str) -> None:
+    """Tell whoever looks on something beside the progress."""
+    print(text, file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ import errno
 import importlib
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +80,15 @@ class StageWork(ABC, Generic[Config]):
     @abstractmethod
     def finish(self, units: Units) -> StageResult:
         """Put together what is merged from the units of all groups, and say what was measured."""
+
+
+Make = Callable[[StageWork[Any], Group], None]
+"""How a group of units is made: here, or by several processes (tasks/train/launch.py)."""
+
+
+def here(doing: StageWork[Any], group: Group) -> None:
+    """Make it in this process."""
+    doing.make(group)
 
 
 @dataclass(frozen=True)
@@ -179,6 +188,7 @@ class Job:
     inputs: Mapping[str, Source]
     store: Store
     performance: Performance = Performance()
+    make: Make = here
 
     def cached(self) -> Artifact | None:
         """Its committed artifact, None if there is none or it is to be redone. Raises StoreError."""
@@ -197,9 +207,14 @@ def run_stage(
     store: Store,
     performance: Performance,
     progress: Progress,
+    make: Make = here,
 ) -> Artifact:
+    """The stage's artifact, as :func:`do_job` gives it."""
+    return do_job(Job(stage, config, inputs, store, performance, make), progress)
+
+
+def do_job(job: Job, progress: Progress) -> Artifact:
     """The stage's artifact: the committed one if there is any, else made now from the units that exist on."""
-    job = Job(stage, config, inputs, store, performance)
     if standing := _standing(job):
         return standing
     with _at_work(job, progress) as doing:
@@ -208,8 +223,8 @@ def run_stage(
                 doing.make(doing.groups)
                 return doing.finish()
         raise UserError(
-            f"stage {stage.name}: units of {store.url}/{doing.out.base} were made {_ROUNDS} times and are gone again."
-            " Does something delete from the store? Stop it, then run the same command again."
+            f"stage {job.stage.name}: units of {job.store.url}/{doing.out.base} were made {_ROUNDS} times and are gone"
+            " again. Does something delete from the store? Stop it, then run the same command again."
         )
 
 
@@ -274,7 +289,7 @@ class _Doing:
             if all(unit.id in there or self.out.has(unit.id) for unit in group):
                 work.advance(sum(unit.pieces for unit in group if unit.id not in there))
             else:
-                self.how.make(group)
+                self.job.make(self.how, group)
         self.out.wait()
 
     def finish(self) -> Artifact:
@@ -304,10 +319,10 @@ def _at_work(job: Job, progress: Progress) -> Iterator[_Doing]:
     identity = _identity(job.stage, job.config, made_from)
     with _room_for(job.stage.name), Draft(job.store, job.stage.name, identity, device_used) as out:
         work = Work(job.stage, brought(job.config), job.inputs, out, job.performance, progress)
-        yield _Doing(job, _work_class(job.stage)(work), made_from, started_at)
+        yield _Doing(job, work_class(job.stage)(work), made_from, started_at)
 
 
-def _work_class(stage: Stage) -> type[StageWork[Any]]:
+def work_class(stage: Stage) -> type[StageWork[Any]]:
     """The class at "module:name", imported when there is work: a cached stage imports nothing."""
     module, _, name = stage.work.partition(":")
     found: type[StageWork[Any]] = getattr(importlib.import_module(module), name)

@@ -122,6 +122,7 @@ class Stage:
     and "pictures" may be plain folders, "artifact" is a stage's. `tree` is the folder in it that leaves the store.
     `told` is the recipe's section that its fields are of, where that is another stage's. `reads` says by role which
     files of an input are all that it reads, where that is not everything: what else changes there changes nothing here.
+    `ranks` says that several devices can do it together: a training whose loss is a mean over the rows of a batch.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Stage:
     curve: Curve | None = None
     told: str | None = None
     reads: Mapping[str, Callable[[Any], Collection[str]]] = field(default_factory=dict)
+    ranks: bool = False
 
 
 def shard_name(number: int) -> str:
@@ -244,11 +246,13 @@ _TABLE = (
     Stage("pairs", 2, PairsJob, "tasks.data.pairs:SolvePairs", "Solve noise to latent, one pair per prompt",
           _pairs, {"teacher": "model", "prompts": "artifact"}),
     Stage("reflow", 2, ReflowJob, "tasks.train.reflow:ReflowTraining", "Straighten the flow: one round",
-          _reflow, _TRAIN | {"clip": "clip"}, "model", Curve("Reflow", "2-rf")),
+          _reflow, _TRAIN | {"clip": "clip"}, "model", Curve("Reflow", "2-rf"), ranks=True),
     Stage("distill", 1, Distill, "tasks.train.distill:Distillation", "Distill a rectified flow to one step",
-          _distill, _TRAIN | {"clip": "clip"}, "model", Curve("Distillation", "student")),
+          _distill, _TRAIN | {"clip": "clip"}, "model", Curve("Distillation", "student"),
+          ranks=True),
     Stage("direct", 1, Direct, "tasks.train.distill:Distillation", "Distill the teacher without reflow, the baseline",
-          _distill, _TRAIN | {"more_pairs": "artifact", "clip": "clip"}, "model", Curve("Distillation", "direct")),
+          _distill, _TRAIN | {"more_pairs": "artifact", "clip": "clip"}, "model", Curve("Distillation", "direct"),
+          ranks=True),
     Stage("real", 1, RealJob, "tasks.evaluate.real:RealPictures", "Look at the real pictures, once for all",
           _real, {"coco": "coco", "judge": "clip", "teacher": "model"}, told="evaluate"),
     Stage("evaluate", 3, EvaluateJob, "tasks.evaluate.evaluate:Evaluation", "Measure every model", _evaluate,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
+import re
 import shutil
 import tempfile
 import urllib.error
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -32,6 +35,7 @@ from tasks.stage import named_files
 PACKAGE = "instaflow"
 _ROOM_BYTES = 2_000_000_000  # a shard, a checkpoint and the cache of one stage of the miniature world, many times
 _WITHIN_S = 5.0
+_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 class Sick(Exception):
@@ -48,12 +52,14 @@ class Finding:
 
 
 def examine(store_url: str, chain: Chain | None = None) -> Iterator[Finding]:
-    """Every check, in order: the store, the disks, the packages, the device, Prefect, what the recipe names."""
+    """Every check, in order: the store, the disks, the packages, the devices, Prefect, what the recipe names."""
     checks: dict[str, Callable[[], str]] = {
         "store": lambda: store_is_sound(store_url),
         "disk": lambda: has_room(store_url),
         "packages": are_current,
-        "torch": device,
+        "torch": torch_loads,
+        "driver": driver,
+        **devices(),
         "prefect": prefect_answers,
         "weights": embedded_are_whole,
     }
@@ -128,17 +134,55 @@ def _version(name: str) -> str | None:
         return None
 
 
-def device() -> str:
-    """Whether torch loads, and what it runs on."""
+def torch_loads() -> str:
+    """Whether torch loads, for which CUDA it was built, and with which NCCL."""
+    torch = _torch()
+    if torch.version.cuda is None:
+        return f"{torch.__version__}, built for CPUs alone"
+    nccl = ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else "none"
+    return f"{torch.__version__} for CUDA {torch.version.cuda}, NCCL {nccl}"
+
+
+def _torch() -> Any:
     try:
         import torch
     except (ImportError, OSError) as error:
         raise Sick(f"cannot be imported: {error}. Run: make install") from error
+    return torch
+
+
+def driver() -> str:
+    """Which NVIDIA driver there is, and whether torch gets on with it."""
+    torch, shown = _torch(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not _DRIVER.exists():
+        return "none: no NVIDIA driver is loaded here"
+    found = re.search(r"Kernel Module.*?(\d+(?:\.\d+)+)", _DRIVER.read_text())
+    version = found[1] if found else "of an unknown version"
+    if shown is None and not torch.cuda.is_available():
+        raise Sick(f"{version}: of no use to torch. Install one for CUDA {torch.version.cuda}, or give it a device.")
+    return f"{version}; CUDA_VISIBLE_DEVICES is {'not set' if shown is None else repr(shown)}"
+
+
+def devices() -> dict[str, Callable[[], str]]:
+    """A check of each device that this process sees, as a stage would find it."""
+    try:
+        torch = _torch()
+    except Sick:  # said before
+        return {}
     if not torch.cuda.is_available():
-        return f"{torch.__version__} on {torch.get_num_threads()} CPU threads; no GPU, enough for the miniature world"
-    cards = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-    names = ", ".join(f"{card.name} ({size(card.total_memory)})" for card in cards)
-    return f"{torch.__version__} with CUDA {torch.version.cuda} on {names}"
+        cpu = f"{torch.get_num_threads()} CPU threads and no GPU: enough for the miniature world"
+        return {"devices": lambda: cpu}
+    return {f"cuda:{number}": partial(_card, number) for number in range(torch.cuda.device_count())}
+
+
+def _card(number: int) -> str:
+    torch = _torch()
+    try:
+        free, total = torch.cuda.mem_get_info(number)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise Sick(f"cannot be used: {reason}. Leave it out of CUDA_VISIBLE_DEVICES, or reset it.") from error
+    return f"{torch.cuda.get_device_name(number)}, {size(free)} of {size(total)} free"
 
 
 def prefect_answers() -> str:

@@ -60,6 +60,7 @@ class Errand:
             "store": job.store.url,
             "performance": job.performance.model_dump(mode="json"),
             "name": self.stage_id,
+            "gpus": self.place.gpus,
             "sent": sent.model_dump(mode="json"),
         }
 

@@ -14,9 +14,10 @@ DEFAULT = "default"
 
 def place_of(recipe: Recipe, stage_id: str) -> Place:
     """Where a stage is done: by its id, else by its name, else where all others are; else here."""
-    told = recipe.placement
-    named = (one for one in (stage_id, stage_of(stage_id).name, DEFAULT) if one in told)
-    return next((told[name] for name in named), Place())
+    told, stage = recipe.placement, stage_of(stage_id)
+    named = (one for one in (stage_id, stage.name, DEFAULT) if one in told)
+    place = next((told[name] for name in named), Place())
+    return place if stage.ranks else place.model_copy(update={"gpus": 1})
 
 
 def placement_faults(chain: Chain) -> Iterator[str]:
@@ -26,5 +27,9 @@ def placement_faults(chain: Chain) -> Iterator[str]:
         if name not in known and name not in STAGES:
             near = difflib.get_close_matches(name, known, n=1) or known
             yield f"placement.{name}: no stage of {chain.recipe.name}. Did you mean {near[0]}?"
+            continue
+        if place.gpus > 1 and name != DEFAULT and not stage_of(name).ranks:
+            able = ", ".join(stage.name for stage in STAGES.values() if stage.ranks)
+            yield f"placement.{name}.gpus: found {place.gpus}, expected 1: only {able} are done by several together."
         if place.workers > 1 and place.pool is None:
             yield f"placement.{name}.workers: {place.workers} workers need a pool: set placement.{name}.pool."

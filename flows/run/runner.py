@@ -23,7 +23,6 @@ from infra.artifact.redo import redo_all
 from infra.recipe import Section
 from infra.store import Store
 from infra.upkeep.runs import given_name
-from tasks.sections import Place
 from tasks.stage import Job, stage_fingerprint
 from tasks.stages import stage_of
 
@@ -79,19 +78,20 @@ class Runner:
 
     def _run(self, stage_id: str, base: str, config: Section, taken: Mapping[str, Source]) -> Artifact:
         job = Job(stage_of(stage_id), config, taken, self.store, self.chain.recipe.performance)
-        place = place_of(self.chain.recipe, stage_id)
         with self.recording.stage(stage_id, base, config, taken) as made, tags(*stage_tags(stage_id, base)):
-            sent = place.pool is not None and opened.cached(job.stage, config, taken, self.store) is None
-            artifact, cached = (self._sent_away(stage_id, job, place), False) if sent else _done_here(stage_id, job)
+            artifact, cached = self._placed(stage_id, job)
             made(artifact, cached)
         return artifact
 
-    def _sent_away(self, stage_id: str, job: Job, place: Place) -> Artifact:
-        """The stage done by the workers of a pool."""
-        return sent_away(Errand(stage_id, job, place, self.recording.record))
+    def _placed(self, stage_id: str, job: Job) -> tuple[Artifact, bool]:
+        """The artifact, made where the recipe's placement says, and whether it had been made before."""
+        place = place_of(self.chain.recipe, stage_id)
+        if place.pool is None or opened.cached(job.stage, job.config, job.inputs, job.store) is not None:
+            return _done_here(stage_id, job, place.gpus)
+        return sent_away(Errand(stage_id, job, place, self.recording.record)), False
 
 
-def _done_here(stage_id: str, job: Job) -> tuple[Artifact, bool]:
+def _done_here(stage_id: str, job: Job, gpus: int) -> tuple[Artifact, bool]:
     """The stage done as a flow of its own in this process, and whether it had been done before."""
     state = STAGE_FLOWS[job.stage.name](
         config=job.config,
@@ -99,6 +99,7 @@ def _done_here(stage_id: str, job: Job) -> tuple[Artifact, bool]:
         store=job.store.url,
         performance=job.performance,
         name=stage_id,
+        gpus=gpus,
         return_state=True,
     )
     assert isinstance(state, State)

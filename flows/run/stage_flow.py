@@ -25,14 +25,14 @@ from flows.server.records import expect_task_run
 from flows.server.tagging import stage_tags, tag_this_run
 from infra.artifact import Artifact, Source, base_of
 from infra.errors import UserError
-from infra.recipe import Section
+from infra.recipe import Count, Section
 from infra.stopping import attended
 from infra.store import Store, open_store
 from infra.upkeep.runs import BEAT_S, given_name
 from tasks.progress import Progress
 from tasks.sections import Performance
 from tasks.share import Share
-from tasks.stage import Job, make_share, run_stage, stage_fingerprint
+from tasks.stage import Job, Make, do_job, here, make_share, stage_fingerprint
 from tasks.stages import STAGES, Stage, stage_of
 
 Result = State[str] | str
@@ -44,9 +44,15 @@ def stage_flow(stage: Stage) -> Flow[..., Result]:
     """The stage as a Prefect flow that can be deployed alone; its parameters are the form of Prefect's pages."""
 
     def body(
-        config: Section, inputs: dict[str, str], store: str, performance: Performance, name: str, sent: Sent | None
+        config: Section,
+        inputs: dict[str, str],
+        store: str,
+        performance: Performance,
+        name: str,
+        gpus: int,
+        sent: Sent | None,
     ) -> State[str] | str:
-        return run(name, config, inputs, store, performance, sent)
+        return run(name, config, inputs, store, performance, gpus, sent)
 
     _present(body, stage)
     return flow(name=stage.name, flow_run_name=_called, persist_result=False)(body)
@@ -61,13 +67,14 @@ def _called() -> str:
 
 def _present(body: Callable[..., Result], stage: Stage) -> None:
     """What Prefect reads off a function: name, place, description, typed parameters."""
-    defaults = {"performance": Performance(), "name": stage.name, "sent": None}
+    defaults = {"performance": Performance(), "name": stage.name, "gpus": 1, "sent": None}
     types: dict[str, Any] = {
         "config": stage.section,
         "inputs": dict[str, str],
         "store": str,
         "performance": Performance,
         "name": Annotated[str, Field(pattern=rf"^{stage.name}(-[A-Za-z0-9._-]+)?$")],
+        "gpus": Count,
         "sent": Sent | None,
     }
     parameters = [
@@ -87,17 +94,23 @@ def run(
     inputs: dict[str, str],
     store_url: str,
     performance: Performance,
+    gpus: int = 1,
     sent: Sent | None = None,
 ) -> Result:
     """The URI of the stage's artifact; the state `Cached` around it if it had been made before.
 
     A runner that calls it writes it down; started by itself, or sent by a pipeline, it is a run with its own record.
-    One that was sent for a share of the units leaves the artifact to the pipeline.
+    One that was sent for a share of the units leaves the artifact to the pipeline. A training is shared out over so
+    many `gpus` of this machine, or processes where it has none. Raises UserError for another stage on several.
     """
+    stage = stage_of(stage_id)
+    if gpus > 1 and not stage.ranks:
+        able = ", ".join(one.name for one in STAGES.values() if one.ranks)
+        raise UserError(f"stage {stage.name}: gpus: {gpus}; expected 1: only {able} are done by several together")
     if watch.current() is not None:
-        return _told(*_done(stage_id, config, inputs, store_url, performance))
+        return _told(*_done(stage_id, config, inputs, store_url, performance, gpus))
     arrive(store_url)
-    stage, store = stage_of(stage_id), open_store(store_url)
+    store = open_store(store_url)
     with opened.remembering():
         taken = _Sources(stage, inputs, store)
         require_same_inputs(stage_id, taken, sent)
@@ -108,7 +121,7 @@ def run(
             recording(store, told.recipe, given=told.given, part_of=told.run) as record,
             record.stage(stage_id, base, config, taken) as made,
         ):
-            uri, cached = _done(stage_id, config, inputs, store_url, performance, told.share)
+            uri, cached = _done(stage_id, config, inputs, store_url, performance, gpus, told.share)
             made(opened.find(store, uri) if told.share is None or cached else None, cached)
     return _told(uri, cached)
 
@@ -123,13 +136,14 @@ def _done(
     inputs: dict[str, str],
     store_url: str,
     performance: Performance,
+    gpus: int,
     share: Share | None = None,
 ) -> tuple[str, bool]:
     """The URI of the stage's artifact, and whether it had been made before."""
     stage, store = stage_of(stage_id), open_store(store_url)
     cached = opened.cached(stage, config, _Sources(stage, inputs, store), store)
     if cached is None:
-        return work.with_options(name=stage.name)(stage_id, config, inputs, store_url, performance, share), False
+        return work.with_options(name=stage.name)(stage_id, config, inputs, store_url, performance, gpus, share), False
     with mirrored(stage_id) as mirror:
         mirror.finished(cached, cached=True)
     return cached.uri, True
@@ -144,6 +158,7 @@ def work(
     inputs: dict[str, str],
     store_url: str,
     performance: Performance,
+    gpus: int,
     share: Share | None,
 ) -> str:
     """Do the stage, or a share of it; the URI of its artifact."""
@@ -152,18 +167,27 @@ def work(
     sources = _Sources(stage, inputs, store)
     watcher = watch.current()
     assert watcher is not None, "a run is written down"
-    called = stage_id if share is None else f"{stage_id}-share-{share.number + 1}"
-    with mirrored(called) as mirror, _everywhere(stage_id, mirror.progress, watcher) as progress:
+    watcher.devices = gpus
+    job = Job(stage, config, sources, store, performance, _made_by(gpus))
+    mirror_of = stage_id if share is None else f"{stage_id}-share-{share.number + 1}"
+    with mirrored(mirror_of) as mirror, _everywhere(stage_id, mirror.progress, watcher) as progress:
 
         def done() -> Artifact | None:
-            if share is None:
-                return run_stage(stage, config, sources, store, performance, progress)
-            return make_share(Job(stage, config, sources, store, performance), share, progress)
+            return do_job(job, progress) if share is None else make_share(job, share, progress)
 
         artifact = attended(done, watcher.beat, BEAT_S, on_stop=lambda: _say_stopping(stage_id))
         if artifact:
             mirror.finished(opened.remember(artifact), cached=False)
     return artifact.uri if artifact else f"{store.url}/{base_of(stage.name, stage_fingerprint(stage, config, sources))}"
+
+
+def _made_by(gpus: int) -> Make:
+    """How groups are made by so many devices."""
+    if gpus == 1:
+        return here
+    from tasks.train.launch import by_ranks  # brings torch
+
+    return by_ranks(gpus)
 
 
 class _Sources(dict[str, Source]):

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from tasks.device import cuda, device_used
 from tasks.stages import Extent
 
-DEVICES = 1
-"""Every stage computes on one device."""
-
 _KIBI = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
 
 
 @dataclass
 class Watch:
-    """Watches one stage; `beat` is called every half minute while it works. A Progress."""
+    """Watches one stage, which computes on so many devices; `beat` is called every half minute while it works.
+
+    A Progress.
+    """
 
     extent: Extent
     beat: Callable[[], object]
@@ -30,6 +30,7 @@ class Watch:
     units: int = 0
     samples: int = 0
     working_s: float = 0.0
+    devices: int = 1
     started_s: float = field(init=False)
     _last: tuple[int, float] | None = None
 
@@ -56,15 +57,16 @@ class Watch:
     def measured(self) -> dict[str, float | int | str | None]:
         """The measured fields of a StageRun, so far."""
         seconds, gpu = self.seconds, cuda()
+        by_others = self.devices > 1  # processes of their own
         return {
             "seconds": seconds,
-            "device": device_used(),
-            "device_seconds": seconds * DEVICES,
+            "device": gpu.get_device_name() if gpu and by_others else device_used(),
+            "device_seconds": seconds * self.devices,
             "unit": self.unit,
             "units": self.units if self.unit else None,
             "samples_per_second": self.samples / self.working_s if self.working_s > 0 else None,
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBI,
-            "peak_device_memory_bytes": gpu.max_memory_allocated() if gpu else None,
+            "peak_device_memory_bytes": gpu.max_memory_allocated() if gpu and not by_others else None,
         }
 
 

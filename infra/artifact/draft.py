@@ -56,6 +56,10 @@ class Draft:
         self._folder: WorkFolder | None = None
         self._behind = Behind()
 
+    def __reduce__(self) -> tuple[Callable[..., Draft], tuple[Store, str, str, Generation]]:
+        """For another process that commits to the same generation."""
+        return _again, (self.store, self.stage, self.fingerprint, self.generation)
+
     @cached_property
     def generation(self) -> Generation:
         """Which making of the artifact this is. Raises UserError for a damaged manifest, StoreError."""
@@ -302,6 +306,12 @@ class Draft:
         if first.digest != made.digest:
             _log.warning("%s: another run was first, with other bytes; its result is kept", first.uri)
         return first
+
+
+def _again(store: Store, stage: str, fingerprint: str, generation: Generation) -> Draft:
+    draft = Draft(store, stage, fingerprint)
+    draft.generation = generation
+    return draft
 
 
 def _plan(name: str, local: Path, *, rows: int | None, volatile: bool) -> list[tuple[FileRecord, Path]]:

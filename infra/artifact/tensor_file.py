@@ -53,15 +53,35 @@ def kinds(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def write(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write a safetensors file; its sha256. The tensors may be on any device and share memory. Raises OSError."""
-    # the widest numbers first, as safetensors has them, so that every tensor is aligned
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    """Write a safetensors file; its sha256. The tensors may be on any device and share memory. Raises OSError.
+
+    Where ranks have parts of them, one writes while the others `help_write` the same ones.
+    """
     sha256 = hashlib.sha256()
     with path.open("wb") as file:
-        for part in _parts(dict(ordered)):
+        for part in _parts(_in_order(tensors)):
             sha256.update(part)
             file.write(part)
     return sha256.hexdigest()
+
+
+def help_write(tensors: Mapping[str, Tensor]) -> None:
+    """Give the rank that writes these tensors what this one has of them."""
+    for tensor in _in_order(tensors).values():
+        whole(tensor)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor of which ranks have parts, for which every rank has to ask; any other tensor itself."""
+    if not hasattr(tensor, "full_tensor"):  # asked so, since the class takes a second to import
+        return tensor
+    full: Tensor = tensor.full_tensor()
+    return full
+
+
+def _in_order(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The widest numbers first, as safetensors has them, so that every tensor is aligned."""
+    return dict(sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])))
 
 
 def _parts(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
@@ -84,7 +104,7 @@ def _header(tensors: Mapping[str, Tensor]) -> bytes:
 def _bytes(tensor: Tensor) -> memoryview:
     import torch
 
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return whole(tensor.detach()).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 @functools.cache

@@ -19,8 +19,13 @@ class Performance(Section):
     sample_batch_size: Count = Field(default=128, description="samples per solver batch")
     micro_batch_size: Count | None = Field(
         default=None,
-        description="pairs that go through the network at once in training; a step adds up the gradients of its batch."
-        " null: the whole batch",
+        description="pairs that go through the network of one device at once in training; a step adds up the gradients"
+        " of its batch. null: the device's whole share of the batch. Halved when the device has no room for them",
+    )
+    shard: bool = Field(
+        default=False,
+        description="in a training on several devices, spread weights, gradients, their average and the optimizer's"
+        " moments over them, for networks that do not fit into one; false: each device has all of them",
     )
     throughput_batch_sizes: Counts = Field(
         default=(1, 8, 32, 128), description="batch sizes at which samples per second are measured"

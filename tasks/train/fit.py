@@ -1,4 +1,4 @@
-"""One training loop for every trained stage: AdamW, warm-up, clipping, fp32 EMA, bitwise resume."""
+"""One training loop for every trained stage: AdamW, warm-up, clipping, fp32 EMA, bitwise resume, several ranks."""
 
 import math
 import time
@@ -13,10 +13,14 @@ from torch import Tensor, nn
 from infra import stopping
 from infra.artifact import Draft
 from infra.artifact.checkpoint import Checkpoint, latest, save
+from infra.artifact.tensor_file import help_write, whole
 from infra.errors import UserError
+from tasks.progress import say
 from tasks.sections import Trained, Training
 from tasks.stage import Work
 from tasks.stages import Phase
+from tasks.train import ranks
+from tasks.train.together import gather, is_sharded, part, reduces_at_once, together, unreduced
 
 LOG_EVERY_STEPS = 25
 
@@ -26,8 +30,8 @@ class FitPlan:
     """On what, how long and how fast to train. ``decay`` shapes the learning rate after the warm-up.
 
     ``phase`` names the training within its stage, ``data`` is the digest of what is trained on; there is a checkpoint
-    every so many steps or minutes. A batch goes through the network in ``micro_batch_size`` samples at a time; None:
-    at once. The defaults are those of the miniature world's own networks.
+    every so many steps or minutes. A rank's share of a batch goes through the network in ``micro_batch_size`` samples
+    at a time; None: at once. The defaults are those of the miniature world's own networks.
     """
 
     phase: str
@@ -82,9 +86,9 @@ class FitPlan:
 
     @property
     def parts(self) -> list[slice]:
-        """The rows of a batch that go through the network together."""
-        size = self.micro_batch_size or self.batch_size
-        return [slice(start, min(start + size, self.batch_size)) for start in range(0, self.batch_size, size)]
+        """The rows of a batch that go through this rank's network together. Raises UserError for unequal shares."""
+        own, size = ranks.share(self.batch_size, ranks.rank(), ranks.count()), self.micro_batch_size or self.batch_size
+        return [slice(start, min(start + size, own.stop)) for start in range(own.start, own.stop, size)]
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step: linear warm-up, then constant or a half cosine to zero."""
@@ -137,16 +141,15 @@ class Fit:
         self.ema = {name: p.detach().float().clone() for name, p in self.parameters.items()}
         self.curve: list[CurvePoint] = []
         self._recent: list[Tensor] = []
+        self._fits = False  # whether as many samples as go through the network at once have done so before
 
     def train(self, loss: Loss) -> None:
         """Do one step."""
         rate = self.plan.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        torch.manual_seed(self.plan.seed + self.step)  # dropout, where a network has any
-        self.optimizer.zero_grad(set_to_none=True)
         value = self._backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.plan.gradient_clip)
+        norm = whole(nn.utils.clip_grad_norm_(self.parameters.values(), self.plan.gradient_clip))
         self._recent.append(torch.stack([value, norm.detach().float()]))
         self._refuse_non_finite()
         self.optimizer.step()
@@ -160,14 +163,62 @@ class Fit:
     def _backward(self, loss: Loss) -> Tensor:
         """The loss of the step's batch, its gradient summed up over parts that each weigh as many samples as they are.
 
-        Only rounding depends on the parts, and dropout where a network has any.
+        Only rounding depends on the parts and on the ranks, and dropout where a network has any. Raises UserError when
+        not even one sample fits into memory.
         """
-        values = []
-        for rows in self.plan.parts:
-            value = loss(At(self.step, self.ema, rows)) * ((rows.stop - rows.start) / self.plan.batch_size)
-            value.backward()
-            values.append(value.detach().float())
-        return torch.stack(values).sum()
+        values: list[Tensor] | None = None
+        while values is None:
+            self._clear_gradients()
+            try:
+                with unreduced(loss):
+                    values = self._before_others_wait(loss)
+            except torch.OutOfMemoryError as error:
+                self.plan = self._in_smaller_parts(error)
+        if reduces_at_once(loss):
+            values.append(self._part(loss, self.plan.parts[-1]))
+        return ranks.mean(torch.stack(values).sum())
+
+    def _before_others_wait(self, loss: Loss) -> list[Tensor]:
+        """The losses of the parts, but for the last one where ranks add up their gradients in its backward pass.
+
+        A rank that ran out of memory there could not try again, for the others have begun to add up: so what goes
+        through the network first is never that part.
+        """
+        if not reduces_at_once(loss):
+            return [self._part(loss, rows) for rows in self.plan.parts]
+        *before, last = self.plan.parts
+        if not (before or self._fits):
+            self._part(loss, last)
+            self._clear_gradients()
+        self._fits = True
+        return [self._part(loss, rows) for rows in before]
+
+    def _clear_gradients(self) -> None:
+        # dropout, where a network has any: each rank its own
+        torch.manual_seed(self.plan.seed + self.step + self.plan.steps * ranks.rank())
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _part(self, loss: Loss, rows: slice) -> Tensor:
+        """The loss of some rows, weighed; its gradient is added to what is there."""
+        weight = (rows.stop - rows.start) * ranks.count() / self.plan.batch_size
+        value = loss(At(self.step, self.ema, rows)) * weight
+        value.backward()
+        return value.detach().float()
+
+    def _in_smaller_parts(self, error: torch.OutOfMemoryError) -> FitPlan:
+        """The plan with half as many samples at once, said aloud."""
+        first = self.plan.parts[0]
+        size = first.stop - first.start
+        what = f"{self.plan.phase}: out of memory at step {self.step} with {size} samples at once"
+        if is_sharded(self.module):
+            raise UserError(
+                f"{what}. Ranks that share the weights cannot try again: lower performance.micro_batch_size."
+            )
+        if size == 1:
+            why = str(error).strip().partition("\n")[0]
+            raise UserError(f"{what}: {why}. Use precision: bf16, or performance.shard on several gpus.") from error
+        say(f"{what}; going on with {size // 2} (performance.micro_batch_size)")
+        return replace(self.plan, micro_batch_size=size // 2)
 
     def _refuse_non_finite(self) -> None:
         """Stop before the optimizer spreads a NaN; on a GPU only before a log or a checkpoint (no sync per step)."""
@@ -197,7 +248,7 @@ class Fit:
             parameter.copy_(self.ema[name])
 
     def tensors(self) -> dict[str, Tensor]:
-        """The whole state as named tensors (safetensors, no pickle)."""
+        """The whole state as named tensors (safetensors, no pickle); of a sharded one each rank has its parts."""
         state = self.network()
         for name, parameter in self.parameters.items():
             state |= {f"adam.{name}.{key}": value for key, value in self.optimizer.state[parameter].items()}
@@ -221,13 +272,13 @@ class Fit:
         """Go back to the state that :meth:`tensors` described at that step, bit for bit."""
         saved = checkpoint.tensors
         for name, parameter in self.parameters.items():
-            parameter.copy_(saved[f"model.{name}"])
-            self.ema[name].copy_(saved[f"ema.{name}"])
+            parameter.copy_(part(saved[f"model.{name}"], parameter))
+            self.ema[name].copy_(part(saved[f"ema.{name}"], parameter))
             # The fused optimizer reads parameter and moments side by side in memory: both in the parameter's layout.
             self.optimizer.state[parameter] = {
                 "step": saved[f"adam.{name}.step"].to(parameter.device, copy=True),
-                "exp_avg": torch.empty_like(parameter).copy_(saved[f"adam.{name}.exp_avg"]),
-                "exp_avg_sq": torch.empty_like(parameter).copy_(saved[f"adam.{name}.exp_avg_sq"]),
+                "exp_avg": torch.empty_like(parameter).copy_(part(saved[f"adam.{name}.exp_avg"], parameter)),
+                "exp_avg_sq": torch.empty_like(parameter).copy_(part(saved[f"adam.{name}.exp_avg_sq"], parameter)),
             }
         for name, buffer in self.buffers.items():
             buffer.copy_(saved[f"buffer.{name}"])
@@ -250,25 +301,50 @@ def fit(
     training curve. Raises UserError for a non-finite loss and for a checkpoint of another layout, and Stopped, after a
     checkpoint of the step it is at, when it is asked to end early. ``clock`` counts seconds.
     """
+    spread = together(module, loss, work.performance.shard)
     training, out, told = Fit(module, plan), work.out, _progress(work, plan.phase)
     layout = _layout(training, out)
-    checkpoint = latest(out, layout, plan.phase, training.network())
+    checkpoint = _latest(training, out, layout)
     if checkpoint is not None:
         training.restore(checkpoint)
     told(training.step)
     saved_s = clock()
     while training.step < plan.steps:
-        training.train(loss)
+        training.train(spread)
         told(training.step)
-        asked, late = stopping.asked(), clock() - saved_s >= 60 * plan.checkpoint_every_minutes
+        asked, late = ranks.agreed(stopping.asked(), clock() - saved_s >= 60 * plan.checkpoint_every_minutes)
         if asked or late or plan.has_checkpoint(training.step):
             training.require_finite()  # on a GPU a step between two checkpoints has not been looked at
-            save(out, Checkpoint(training.step, training.tensors(), layout, plan.phase))
+            _save(training, out, layout)
             saved_s = clock()
         if asked:
             raise stopping.Stopped
     training.use_average()
+    gather(module, spread)
     return training.curve
+
+
+def _latest(training: Fit, out: Draft, layout: Mapping[str, JsonValue]) -> Checkpoint | None:
+    """The phase's newest checkpoint, which the first rank reads for all."""
+    phase, found = training.plan.phase, None
+    if ranks.is_first():
+        found = latest(out, layout, phase, training.network())
+    if ranks.count() == 1:
+        return found
+    step = ranks.told(None if found is None else found.step)
+    if step is None:
+        return None
+    device = next(iter(training.parameters.values())).device
+    return Checkpoint(step, ranks.FromFirst(found.tensors if found else None, device), layout, phase)
+
+
+def _save(training: Fit, out: Draft, layout: Mapping[str, JsonValue]) -> None:
+    """Keep a checkpoint: the first rank writes it, whole, so that any number of ranks can go on from it."""
+    tensors = training.tensors()
+    if ranks.is_first():
+        save(out, Checkpoint(training.step, tensors, layout, training.plan.phase))
+    else:
+        help_write(tensors)
 
 
 def _layout(training: Fit, out: Draft) -> dict[str, JsonValue]:
@@ -277,7 +353,7 @@ def _layout(training: Fit, out: Draft) -> dict[str, JsonValue]:
         "fingerprint": out.fingerprint,
         "data": training.plan.data,
         "phase": training.plan.phase,
-        "world_size": 1,
+        "world_size": 1,  # its tensors are whole, as if one process had them all
         "parameters": sum(p.numel() for p in training.ema.values()),
     }
 
@@ -286,4 +362,6 @@ def _progress(work: Work[Any], phase: str) -> Callable[[int], None]:
     """Tells the stage's progress of the steps of one of its phases."""
     phases = [one.name for one in work.extent.phases]
     before = sum(one.steps for one in work.extent.phases[: phases.index(phase)])
+    if not ranks.is_first():
+        return lambda step: None
     return lambda step: work.progress(before + step, work.extent.total, work.extent.piece)

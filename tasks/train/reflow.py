@@ -18,6 +18,7 @@ from tasks.order import Draws, derive_seed
 from tasks.sections import Precision, ReflowJob, ReflowPhase
 from tasks.stage import StageResult, StageWork, Units
 from tasks.stages import CURVE_FILE, Group, Phase
+from tasks.train import ranks
 from tasks.train.batches import Batches
 from tasks.train.curves import write_curve
 from tasks.train.fit import At, CurvePoint, FitPlan, fit
@@ -88,7 +89,12 @@ def autocast(model: TextToImage, precision: Precision) -> torch.autocast:
 
 
 def commit_model(model: TextToImage, curves: Sequence[list[CurvePoint]], out: Draft, started: float) -> None:
-    """Commit the model as a folder for stock diffusers, with the training curve of its phases in a row."""
+    """Commit the model as a folder for stock diffusers, with the training curve of its phases in a row.
+
+    Of several ranks the first one does.
+    """
+    if not ranks.is_first():
+        return
     folder = out.workdir / "model"
     model.save(folder)
     curve = write_curve(out.workdir / CURVE_FILE, curves)

@@ -101,7 +101,7 @@ def test_a_second_interruption_waits_for_nothing(after_s: float) -> None:
 
 def test_a_safe_point_is_none_before_anybody_asks() -> None:
     stopping.check()
-    stopping._asked.set()
+    stopping.ask()
     with pytest.raises(Stopped):
         stopping.check()
     stopping._asked.clear()

@@ -7,7 +7,7 @@ import pytest
 from infra.artifact import Artifact, Folder, Source
 from infra.recipe import Section
 from infra.store import Store
-from tasks.progress import silent
+from tasks.progress import say, silent
 from tasks.sections import PromptsJob, TrainClip, World
 from tasks.stage import run_stage
 from tasks.stages import STAGES
@@ -32,6 +32,11 @@ def test_it_rises_from_nothing_to_all(
     counts, totals, pieces = zip(*told, strict=True)
     assert counts[0] == 0 and counts[-1] == totals[0] and [*counts] == sorted(counts)
     assert {*pieces} == {stage.extent(JOBS[name], inputs).piece} and len({*totals}) == 1
+
+
+def test_what_is_said_beside_it_goes_to_the_console(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a remark")
+    assert capsys.readouterr() == ("", "a remark\n")
 
 
 def test_silence_says_nothing(capsys: pytest.CaptureFixture[str], store: Store) -> None:

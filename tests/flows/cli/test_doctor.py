@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import torch
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
@@ -58,8 +59,9 @@ def _text(found: dict[str, Finding], name: str) -> str:
 def test_all_is_well(tmp_path: Path) -> None:
     found = _found(tmp_path, RECIPE)
     assert all(one.is_well for one in found.values()), found
-    assert {*found} == {"store", "disk", "packages", "torch", "prefect", "weights", "preflight"}
-    assert "creates a name once" in found["store"].text and "CPU threads" in found["torch"].text
+    own = {"store", "disk", "packages", "torch", "driver", "prefect", "weights", "preflight"}
+    assert own < {*found} and all(name == "devices" or name.startswith("cuda:") for name in {*found} - own)
+    assert "creates a name once" in found["store"].text and torch.__version__ in found["torch"].text
     assert open_store(tmp_path / "store").list() == [], "nothing is left behind"
 
 
@@ -68,7 +70,7 @@ def test_the_command_has_a_line_each_and_an_exit_code(
 ) -> None:
     _impatient(monkeypatch)  # the command would set its own for the tests that follow
     run = CliRunner().invoke(app, ["doctor", "tiny", "--store", str(tmp_path / "store")])
-    assert run.exit_code == 0 and len(run.stdout.splitlines()) == 7
+    assert run.exit_code == 0 and len(run.stdout.splitlines()) == 8 + max(1, torch.cuda.device_count())
     shutil.rmtree(weights / "clip")
     run = CliRunner().invoke(app, ["doctor", "--store", str(tmp_path / "store")])
     assert run.exit_code == 1
@@ -117,6 +119,42 @@ def test_a_store_without_create_once_is_said_to_be_harmless(tmp_path: Path, monk
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_free", lambda path: 10**12 if path.name == "store" else 10**6)
     assert _text(_found(tmp_path), "disk").endswith("Make room, or set TMPDIR or INSTAFLOW_CACHE.")
+
+
+def test_a_machine_without_a_device_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(doctor, "_DRIVER", tmp_path / "absent")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    found = _found(tmp_path)
+    assert found["driver"].text == "none: no NVIDIA driver is loaded here"
+    assert "CPU threads and no GPU" in found["devices"].text
+    (tmp_path / "driver").write_text(VERSION)
+    monkeypatch.setattr(doctor, "_DRIVER", tmp_path / "driver")
+    assert "580.65.06: of no use to torch" in _text(_found(tmp_path), "driver")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # nothing is amiss: that was asked for
+    assert _found(tmp_path)["driver"].text == "580.65.06; CUDA_VISIBLE_DEVICES is ''"
+
+
+VERSION = """NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (dvs-builder)
+GCC version:  gcc version 12.2.0 (Debian 12.2.0-14+deb12u1)
+"""
+
+
+def test_every_device_has_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine with two of which one is broken; that they are real ones can only be seen where there are any."""
+
+    def free(number: int) -> tuple[int, int]:
+        if number:
+            raise RuntimeError("CUDA error: out of memory\nmore")
+        return 70_000_000_000, 80_000_000_000
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"Card {number}")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", free)
+    found = _found(tmp_path)
+    assert found["cuda:0"].text == "Card 0, 70 GB of 80 GB free" and "devices" not in found
+    assert _text(found, "cuda:1").startswith("cannot be used: CUDA error: out of memory. Leave it out of CUDA_VISIBLE")
 
 
 def test_packages_of_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

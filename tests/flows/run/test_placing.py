@@ -25,6 +25,7 @@ def test_an_id_goes_before_a_name_and_both_before_the_default() -> None:
 @pytest.mark.parametrize(
     "override, told",
     [
+        ("placement.pairs.gpus=4", r"placement\.pairs\.gpus: found 4, expected 1: only reflow, "),
         ("placement.reflw.pool=gpu", r"placement\.reflw: no stage of tiny\. Did you mean reflow\?"),
         ("placement.pairs-9.pool=gpu", r"placement\.pairs-9: no stage of tiny\. Did you mean pairs"),
         (

@@ -37,7 +37,7 @@ from tests.flows.small_stages import small
 def test_a_stage_is_a_flow_with_its_own_form(stage: Stage) -> None:
     made = STAGE_FLOWS[stage.name]
     assert made.name == stage.name
-    assert [*made.parameters.properties] == ["config", "inputs", "store", "performance", "name", "sent"]
+    assert [*made.parameters.properties] == ["config", "inputs", "store", "performance", "name", "gpus", "sent"]
     assert made.parameters.required == ["config", "inputs", "store"]
     assert {*made.parameters.definitions[stage.section.__name__]["properties"]} == {*stage.section.model_fields}
     assert all(f"{role}" in (made.description or "") for role in (*stage.inputs, stage.does))
@@ -52,7 +52,9 @@ def test_parameters_are_validated_from_json() -> None:
     pairs = STAGE_FLOWS["pairs"]
     found = pairs.validate_parameters(parameters)
     assert found["config"].steps == 3
-    assert (found["performance"], found["name"]) == (Performance(), "pairs")
+    assert (found["performance"], found["name"], found["gpus"]) == (Performance(), "pairs", 1)
+    with pytest.raises(Exception, match="gpus"):
+        pairs.validate_parameters(parameters | {"gpus": 0})
     with pytest.raises(Exception, match="stepz"):
         pairs.validate_parameters(parameters | {"config": {"stepz": 3}})
     assert pairs.validate_parameters(parameters | {"name": "pairs-of_mine.2"})["name"] == "pairs-of_mine.2"
@@ -70,6 +72,13 @@ def test_a_secret_in_a_parameter_is_refused_and_not_repeated(address: str, tmp_p
     with pytest.raises(UserError, match="the URL carries") as refused:
         stage_flow.run("adopt", Adopt(), {"teacher": address}, str(tmp_path), Performance())
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["pairs", "clip"])
+def test_what_several_devices_cannot_do_together_is_refused(name: str, tmp_path: Path) -> None:
+    config = STAGES[name].section()
+    with pytest.raises(UserError, match=f"stage {name}: gpus: 2; expected 1: only reflow, distill, direct are done"):
+        stage_flow.run(name, config, {}, str(tmp_path), Performance(), gpus=2)
 
 
 @pytest.mark.server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -298,6 +299,17 @@ def test_a_unit_that_nobody_expects_stays_out(store: Store, tmp_path: Path) -> N
         draft.commit_unit("shard-000002", {"shard-000002.tar": draft.workdir / "x"}, rows=4)
     made = make(store)
     assert made.digest == expected and made.manifest.rows == 8 and not made.files("shard-000002*")
+
+
+def test_another_process_commits_to_the_same_generation(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    redo_all(store, make(store).base)
+    with Draft(store, "pairs", PRINT) as ours:
+        assert ours.generation.marks
+        with pickle.loads(pickle.dumps(ours)) as theirs:
+            redo_all(store, ours.base)  # by somebody else, meanwhile
+            commit(theirs, UNITS[0], 1.0)
+            assert theirs.place == ours.place and [*ours.units()] == [UNITS[0]]
 
 
 def test_the_store_is_asked_whether_a_unit_is_there(store: Store) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from infra.artifact.fingerprint import sha256_file
-from infra.artifact.tensor_file import TensorFile, kinds, write
+from infra.artifact.tensor_file import TensorFile, help_write, kinds, whole, write
 from tests import ROOT
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool)
@@ -86,6 +86,28 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no tensors at all")
     with pytest.raises(SafetensorError):
         TensorFile(tmp_path / "notes.txt")
+
+
+class Spread:
+    """Stands for a tensor of which this process has a part: whoever asks for all of it is written down."""
+
+    itemsize, asked = 4, list[str]()
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def full_tensor(self) -> Tensor:
+        self.asked.append(self.name)
+        return torch.ones(2)
+
+
+def test_all_ranks_ask_for_spread_tensors_in_the_order_of_the_file(tmp_path: Path) -> None:
+    tensors = {"b": Spread("b"), "wide": torch.ones(1).double(), "a": Spread("a")}
+    help_write(tensors)  # type: ignore[arg-type]
+    write(tmp_path / "whole", {"b": torch.ones(2), "wide": torch.ones(1).double(), "a": torch.ones(2)})
+    header = json.loads((tmp_path / "whole").read_bytes()[8:].partition(b"}}")[0] + b"}}")
+    assert Spread.asked == [name for name in header if name != "wide"] == ["a", "b"]
+    assert whole(tensors["wide"]) is tensors["wide"]  # type: ignore[arg-type]
 
 
 _MEASURES = """

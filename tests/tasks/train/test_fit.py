@@ -460,3 +460,44 @@ def test_the_parts_of_a_batch_are_its_rows_each_once() -> None:
     assert plan(batch_size=64, micro_batch_size=64).parts == [slice(0, 64)]
     assert plan(batch_size=64, micro_batch_size=100).parts == [slice(0, 64)]
     assert plan(batch_size=10, micro_batch_size=4).parts == [slice(0, 4), slice(4, 8), slice(8, 10)]
+
+
+def with_room_for(room: int, loss: Loss, sizes: list[int]) -> Loss:
+    """A loss for which memory suffices for so many samples at once; `sizes` is told what was tried."""
+
+    def wrapped(at: At) -> Tensor:
+        sizes.append(at.rows.stop - at.rows.start)
+        value = loss(at)
+        if sizes[-1] > room:
+            value.backward()  # what has come through until then counts for nothing
+            raise torch.OutOfMemoryError("Tried to allocate 2.00 GiB\nand more")
+        return value
+
+    return wrapped
+
+
+def test_out_of_memory_halves_what_goes_through_at_once_and_changes_nothing_else(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ends, sizes = [], list[int]()
+    for room in (8, 3):
+        module, identity = network().eval(), fingerprint("stage", 1, {"room": room}, {})
+        with draft(store, identity) as out:
+            curve = fit(module, with_room_for(room, regression(module), sizes), plan(), working(out))
+        ends.append((torch.cat([p.detach().flatten() for p in module.parameters()]), curve))
+    assert sizes == [8] * STEPS + [8, 4] + [2] * 4 * STEPS
+    (whole, points), (halved, others) = ends
+    torch.testing.assert_close(halved, whole, atol=1e-5, rtol=1e-5)
+    assert [point.loss for point in others] == pytest.approx([point.loss for point in points], rel=1e-6)
+    assert capsys.readouterr().err.splitlines() == [
+        f"train: out of memory at step 0 with {size} samples at once; going on with {size // 2}"
+        " (performance.micro_batch_size)"
+        for size in (8, 4)
+    ]
+
+
+def test_out_of_memory_with_one_sample_is_an_error(store: Store) -> None:
+    module = network()
+    expected = r"out of memory at step 0 with 1 samples at once: Tried to allocate 2.00 GiB\. Use precision: bf16"
+    with draft(store) as out, pytest.raises(UserError, match=expected):
+        fit(module, with_room_for(0, regression(module), []), plan(), working(out))

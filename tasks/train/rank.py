@@ -1,0 +1,75 @@
+"""One rank of a training: `python -m tasks.train.rank JOB`, as tasks/train/launch.py has torchrun start it.
+
+It reads nothing from its standard input, which ends when the ranks are to stop; its standard output is a pipe on which
+it tells what it has to say, a JSON list a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import select
+import signal
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from infra import stopping
+from infra.errors import UserError
+from tasks.progress import silent
+from tasks.train import ranks
+
+_LOOK_EVERY_S = 0.5
+
+
+class Telling:
+    """The pipe to the process that started the ranks; what libraries print goes to standard error instead."""
+
+    def __init__(self) -> None:
+        self._pipe = os.dup(1)
+        os.dup2(2, 1)
+
+    def __call__(self, kind: str, *what: int | str) -> None:
+        with suppress(BrokenPipeError):  # who listened is gone, and the ranks are about to stop
+            os.write(self._pipe, json.dumps([kind, *what]).encode() + b"\n")
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """A Progress."""
+        self("progress", done, total, unit)
+
+
+def main(job: Path) -> None:
+    """Do the job as the rank that torchrun's variables name. An error of the user's ends the training of all ranks."""
+    tell = Telling()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.ask())
+    threading.Thread(target=_look_up, args=(os.getppid(),), name="instaflow-parent", daemon=True).start()
+    try:
+        with ranks.joined():
+            pickle.loads(job.read_bytes())(tell.progress if os.environ["LOCAL_RANK"] == "0" else silent)
+    except stopping.Stopped:
+        tell("stopped")
+    except UserError as error:
+        tell("error", str(error))
+        os._exit(1)
+    except Exception:
+        traceback.print_exc()
+        os._exit(1)  # without waiting for ranks that are gone
+
+
+def _look_up(launcher: int) -> None:
+    """Ask for a stop when standard input ends; leave at once when torchrun is gone, which would have ended us."""
+    watched = [0]
+    while os.getppid() == launcher:
+        ended, _, _ = select.select(watched, [], [], _LOOK_EVERY_S)
+        if ended and not os.read(0, 1):
+            watched = []
+            stopping.ask()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,149 @@
+"""Ranks that die, that are told to stop, that have something to say; and two machines' worth of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+import tasks.train.launch
+from infra import stopping
+from infra.errors import UserError
+from tasks.progress import silent
+from tasks.train.launch import launch
+from tests import ROOT
+from tests.tasks.train.rank_jobs import STEPS, Way, left, one_after_the_other, refusing, trained
+
+PATIENCE_S = 120.0
+
+
+def until(happened: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not happened():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_killed_rank_is_a_restart_from_the_last_checkpoint(by_two: Path, tmp_path: Path) -> None:
+    told = list[int]()
+    job = partial(one_after_the_other, tmp_path, [Way("killed", killed=15)])
+    launch(job, 2, lambda done, total, unit: told.append(done))
+    assert told[: told.index(15) + 1] == [*range(16)] and told[told.index(15) + 1 :] == [*range(10, STEPS + 1)]
+    found, undisturbed = (left(folder, at) for folder, at in ((tmp_path, "killed"), (by_two, "whole")))
+    assert (found["weights"], found["losses"]) == (undisturbed["weights"], undisturbed["losses"]), "bitwise"
+
+
+@pytest.mark.slow
+def test_told_to_stop_all_ranks_stop_at_the_same_step_with_a_checkpoint(alone: Path, tmp_path: Path) -> None:
+    told = list[int]()
+
+    def ask(done: int, total: int, unit: str) -> None:
+        told.append(done)
+        if done == 1:
+            stopping.ask()
+
+    job = partial(one_after_the_other, tmp_path, [Way("stopped", pace_s=0.1)])
+    try:
+        with pytest.raises(stopping.Stopped):
+            launch(job, 2, ask)
+    finally:
+        stopping._asked.clear()
+    reached = told[-1]
+    assert told == [*range(reached + 1)] and 1 <= reached < STEPS
+    (checkpoint,) = (tmp_path / "stopped" / "store").rglob("step-*.json")
+    assert checkpoint.name == f"step-{reached:08d}.json"
+    trained(tmp_path, Way("stopped"))
+    assert left(tmp_path, "stopped")["losses"] == pytest.approx(left(alone, "whole")["losses"], rel=0, abs=1e-6)
+
+
+_LAUNCHER = """
+from functools import partial
+from pathlib import Path
+from tasks.progress import silent
+from tasks.train.launch import launch
+from tests.tasks.train import rank_jobs
+launch(partial({job}), {count}, silent)
+"""
+
+
+def launcher(job: str, count: int, **environment: str) -> subprocess.Popen[str]:
+    """A process that launches ranks."""
+    code = _LAUNCHER.format(job=job, count=count)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["launcher", "torchrun"])
+def test_no_rank_outlives_what_started_it(killed: str, tmp_path: Path) -> None:
+    """They end with their step and a checkpoint when the launcher is gone, and at once when torchrun is."""
+    process = launcher(f"rank_jobs.dawdling, Path({str(tmp_path)!r})", 2)
+    try:
+        until(lambda: process.poll() is not None or all((tmp_path / f"pid-{rank}").exists() for rank in (0, 1)))
+        ranks = [int((tmp_path / f"pid-{rank}").read_text()) for rank in (0, 1)]
+        (torchrun,) = {psutil.Process(rank).ppid() for rank in ranks}
+        os.kill(process.pid if killed == "launcher" else torchrun, signal.SIGKILL)
+        until(lambda: not any(psutil.pid_exists(pid) for pid in (*ranks, torchrun)))
+        process.wait(PATIENCE_S)
+    finally:
+        process.kill()
+        process.communicate()
+    assert sorted(path.name for path in tmp_path.glob("stopped-*")) == (
+        ["stopped-0", "stopped-1"] if killed == "launcher" else []
+    )
+
+
+@pytest.mark.slow
+def test_what_a_rank_has_to_say_to_the_user_ends_the_training(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="^the store: is gone\nfor good$"):
+        launch(partial(refusing, tmp_path, UserError("the store: is gone\nfor good")), 2, silent)
+    assert (tmp_path / "begun").read_text() == "x", "it is not tried again"
+
+
+@pytest.mark.slow
+def test_ranks_that_fail_again_and_again_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.train.launch, "RESTARTS", 1)
+    with pytest.raises(UserError, match=r"the 2 processes .* started again up to 1 times.* from the last checkpoint"):
+        launch(partial(refusing, tmp_path, ValueError("a defect")), 2, silent)
+    assert (tmp_path / "begun").read_text() == "xx"
+
+
+@pytest.mark.slow
+def test_two_launchers_of_one_rank_each_train_together(alone: Path, tmp_path: Path) -> None:
+    """As on two machines, which share nothing but the store and the meeting point."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    meeting = {"PET_NNODES": "2", "PET_RDZV_BACKEND": "c10d", "PET_RDZV_ENDPOINT": f"127.0.0.1:{port}"}
+    job = f"rank_jobs.one_after_the_other, Path({str(tmp_path)!r}), [rank_jobs.Way('whole')]"
+    machines = [launcher(job, 1, **meeting, PET_RDZV_ID="one") for _ in range(2)]
+    try:
+        for machine in machines:
+            _, said = machine.communicate(timeout=PATIENCE_S)
+            assert machine.returncode == 0, said
+    finally:
+        for machine in machines:
+            machine.kill()
+            machine.communicate()
+    first, last = (left(tmp_path, "whole", rank) for rank in (0, 1))
+    assert first["ranks"] == last["ranks"] == 2 and first["weights"] == last["weights"]
+    assert first["losses"] == pytest.approx(left(alone, "whole")["losses"], rel=0, abs=1e-6)
+
+
+def test_the_threads_of_a_machine_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(tasks.train.launch.torch, "get_num_threads", lambda: 16)
+    assert tasks.train.launch._environment(4)["OMP_NUM_THREADS"] == "4"
+    assert tasks.train.launch._environment(32)["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert tasks.train.launch._environment(4)["OMP_NUM_THREADS"] == "3"
