@@ -20,7 +20,7 @@ from infra.environment import environment, user, utc_now
 from infra.errors import UserError
 from infra.recipe import Section
 from infra.store import Store, StoreError
-from infra.upkeep.runs import Ref, RunRecord, StageRun, given_name, write_begun, write_ref, write_run
+from infra.upkeep.runs import Ref, RunRecord, StageRun, write_begun, write_ref, write_run
 from infra.words import duration
 from tasks.stages import stage_of
 
@@ -37,7 +37,7 @@ class Recording:
     """Keeps a run's record and its recipe's references up to date.
 
     `alarm` is asked now and then; it raises when there is no sense in going on. `given` is what the run starts from, by
-    kind and digest: references of runs that were given something else stay.
+    kind and digest: what runs on something else made is kept beside.
     """
 
     store: Store
@@ -52,7 +52,7 @@ class Recording:
         It is named before it is looked for: from then on nobody sweeps it, or what it is made from.
         """
         inputs = [one.base for one in taken.values() if isinstance(one, Artifact) and one.store.url == self.store.url]
-        write_begun(self.store, self.record.recipe, stage_id, base, inputs, given_name(self.given))
+        write_begun(self.store, self.record.recipe, stage_id, base, inputs, self.given)
         self._add(StageRun(stage=stage_id, artifact=base, state="running", inputs=inputs))
         watch = Watch(stage_of(stage_id).extent(config, taken), lambda: self._beat(watch))
 
@@ -70,6 +70,7 @@ class Recording:
 
     def left_out(self, stage_id: str, config: Section, artifact: Artifact) -> None:
         """Write down what a stage that is left out had made before."""
+        write_begun(self.store, self.record.recipe, stage_id, artifact.base, given=self.given)
         self._add(StageRun(stage=stage_id, artifact=artifact.base, state="cached"))
         self._noted(stage_id, config, artifact)
 
@@ -101,7 +102,7 @@ class Recording:
 
     def _noted(self, stage_id: str, config: Section, artifact: Artifact) -> None:
         self._write()
-        write_ref(self.store, self.record.recipe, stage_id, _ref(artifact, config), given_name(self.given))
+        write_ref(self.store, self.record.recipe, stage_id, _ref(artifact, config))
         last = self.record.stages[-1]
         took = "cached" if last.state == "cached" else duration(last.seconds)
         console().print(f"{stage_id:<14} {took:>12}  {artifact.base}")

@@ -1,7 +1,7 @@
 """Run records and references: who ran what, and what a recipe's last run made of each stage.
 
-References stand twice: as the recipe's last, and by what the run was given (a teacher, a caption set), so that another
-teacher takes nothing away from the one before.
+What a run sets out to make stands by what it was given (a teacher, a caption set), so that a run on another teacher
+takes nothing away from the one before.
 
 A run that is killed cannot say so: it gives a sign of life every half minute, and who reads its record sees how
 long ago the last one was.
@@ -10,7 +10,6 @@ long ago the last one was.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Literal, TypeVar
@@ -24,7 +23,6 @@ from infra.store import Store
 BEAT_S = 30.0
 LOST_AFTER_S = 4 * BEAT_S
 
-_OF_GIVEN = re.compile(rf"(refs|begun)/[^/]+/[0-9a-f]{{{SHORT}}}/[^/]+\.json")
 _R = TypeVar("_R", bound=Record)
 _log = logging.getLogger(__name__)
 
@@ -39,7 +37,7 @@ class Ref(Record):
 
 
 class Begun(Record):
-    """What the last run of a recipe set out to make of one stage: its units are wanted, finished or not."""
+    """What the last run of a recipe on some inputs set out to make of one stage: wanted, finished or not."""
 
     artifact: Base = Field(description="stage/fingerprint")
     inputs: list[Base] = Field(default_factory=list, description="those of its inputs that are artifacts of this store")
@@ -103,33 +101,30 @@ class RunRecord(Record):
         return self.state == "running" and self.silent_s(now) > LOST_AFTER_S
 
 
-def given_name(digests: Collection[tuple[str, str]]) -> str:
-    """What stands in the references for all that a run was given, each by kind and digest: 16 hex digits."""
-    return sha256_bytes(canonical_json(sorted(digests)))[:SHORT]
-
-
-def write_ref(store: Store, recipe: str, stage_id: str, ref: Ref, given: str | None = None) -> None:
-    """Remember what `recipe` made of `stage_id`, the last time and, where that is told, of what it was given."""
-    for path in _paths("refs", recipe, stage_id, given):
-        store.write(path, ref.to_bytes())
+def write_ref(store: Store, recipe: str, stage_id: str, ref: Ref) -> None:
+    """Remember what `recipe` made of `stage_id`."""
+    store.write(_ref_path(recipe, stage_id), ref.to_bytes())
 
 
 def write_begun(
-    store: Store, recipe: str, stage_id: str, artifact: str, inputs: Collection[str] = (), given: str | None = None
+    store: Store,
+    recipe: str,
+    stage_id: str,
+    artifact: str,
+    inputs: Collection[str] = (),
+    given: Collection[tuple[str, str]] = (),
 ) -> None:
-    """Remember what `recipe` is about to make of `stage_id`, and from which artifacts of the store."""
-    for path in _paths("begun", recipe, stage_id, given):
-        store.write(path, Begun(artifact=artifact, inputs=[*inputs]).to_bytes())
+    """Remember what `recipe` is about to make of `stage_id`, and from which artifacts of the store.
+
+    `given` is what its run starts from, each by kind and digest: what was begun on something else is remembered beside.
+    """
+    name = sha256_bytes(canonical_json(sorted(given)))[:SHORT]
+    store.write(f"begun/{recipe}/{name}/{stage_id}.json", Begun(artifact=artifact, inputs=[*inputs]).to_bytes())
 
 
 def read_ref(store: Store, recipe: str, stage_id: str) -> Ref | None:
     """What the last run of `recipe` made of `stage_id`; None when there was none."""
-    return next(_read(store, _paths("refs", recipe, stage_id), Ref), None)
-
-
-def is_of_given(path: str) -> bool:
-    """Whether the file of a store is one of those references that stand by what was given."""
-    return bool(_OF_GIVEN.fullmatch(path))
+    return next(_read(store, [_ref_path(recipe, stage_id)], Ref), None)
 
 
 def write_run(store: Store, record: RunRecord) -> None:
@@ -155,9 +150,8 @@ def changed_fields(
             yield f"{prefix}{name}", before, after
 
 
-def _paths(folder: str, recipe: str, stage_id: str, given: str | None = None) -> list[str]:
-    """Where the reference lies; both are written, not one moved, for two runs at once may have two teachers."""
-    return [f"{folder}/{recipe}/{where}{stage_id}.json" for where in ("", *([f"{given}/"] if given else []))]
+def _ref_path(recipe: str, stage_id: str) -> str:
+    return f"refs/{recipe}/{stage_id}.json"
 
 
 def _read(store: Store, paths: Collection[str], kind: type[_R]) -> Iterator[_R]:

@@ -1,10 +1,10 @@
 """Garbage: what no recipe, no pin and no recent run needs. Found by `garbage`, removed by `sweep`, nothing else.
 
-Kept are what the last run of every recipe began, made or used, its last on other teachers or captions if that is not a
-season ago, what runs that are going on have made so far, what is pinned, all that those were made from, and
-everything younger than a grace period; a run that is lost counts as going on until its last sign of life is as old. The
-grace has to be longer than any run lives without writing: that is what protects a run whose records do not name its
-newest work yet.
+Kept are what the last run of every recipe made or used, what its last runs on each teacher and caption set began within
+a season, what runs that are going on have made so far, what is pinned, all that those were made from, and everything
+younger than a grace period; a run that is lost counts as going on until its last sign of life is as old. The grace has
+to be longer than any run lives without writing: that is what protects a run whose records do not name its newest work
+yet.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from infra.artifact.redo import REDO, standing
 from infra.errors import UserError
 from infra.store import Store
 from infra.upkeep.inventory import Entry, base_in, entries, pinned, wanted_by
-from infra.upkeep.runs import RunRecord, is_of_given, list_runs
+from infra.upkeep.runs import RunRecord, list_runs
 
 KEEP_RUNS = timedelta(days=90)
-"""How long the record of a run is kept after it was last written, and what a recipe made of what it was given then."""
+"""How long the record of a run, and of what it set out to make, is kept after it was last written."""
 
 _OURS = ("units/", "data/", "checkpoints/", f"{REDO}/")  # below an artifact's folder, beside the manifest and the like
 _KILLED = "left by a writer that was killed"
@@ -159,9 +159,8 @@ def _old_records(files: Mapping[str, _Files]) -> Iterator[Garbage]:
     for path, one in files.items():
         if path.startswith("runs/") and one.older(before):
             yield Garbage(path, f"the record of a run more than {KEEP_RUNS.days} days ago", [path], one.bytes)
-        for ref in filter(is_of_given, one.sizes):
-            if one.older(before, ref):
-                yield Garbage(ref, f"no run on the same inputs for {KEEP_RUNS.days} days", [ref], one.sizes[ref])
+        for begun in [name for name in one.sizes if name.startswith("begun/") and one.older(before, name)]:
+            yield Garbage(begun, f"begun more than {KEEP_RUNS.days} days ago", [begun], one.sizes[begun])
 
 
 def _unneeded(entry: Entry, sizes: dict[str, int]) -> Garbage:
