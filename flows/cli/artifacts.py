@@ -247,7 +247,7 @@ _USES = {
     "model": "a teacher: --set teacher.path={0}",
     "coco": "a caption set: --set world=null --set coco.path={0}",
     "clip": "a CLIP: an input of stages, clip or judge: {0}",
-    "pictures": "pictures to measure: --set pictures={0}",
+    "pictures": "pictures to measure: instaflow evaluate {0}",
     "weights": "weights, where a recipe names them: a file of it {0}/NAME, or the folder {0}",
 }
 

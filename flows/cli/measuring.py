@@ -13,6 +13,7 @@ from flows.cli.results import model_source
 from flows.recipes import bundled, load_recipe
 from flows.run.sources import given
 from infra.artifact import MANIFEST, Source
+from infra.artifact.held import Held
 from infra.errors import UserError
 from infra.store import Store
 from models.pipelines.folder import SOLVERS, check_folder
@@ -71,6 +72,8 @@ def _preset(name: str, overrides: Sequence[str]) -> Recipe:
 
 def _is_pictures(model: str) -> bool:
     """Whether it is a folder and no model's. Raises UserError when it holds no pictures either."""
+    if held := Held.at(model):
+        return held.tree == "pictures"
     folder = Path(model).expanduser()
     if not folder.is_dir() or any((folder / name).is_file() for name in (MANIFEST, "model_index.json")):
         return False
@@ -85,7 +88,7 @@ Setting = tuple[str, object]
 def _of_pictures(asked: Asked) -> Iterator[Setting]:
     if asked.steps or asked.guidance:
         raise UserError(f"{asked.model}: a folder of pictures; --steps and --guidance are of a model. Leave them out.")
-    yield "pictures", str(Path(asked.model).expanduser().absolute())
+    yield "pictures", asked.model if Held.at(asked.model) else str(Path(asked.model).expanduser().absolute())
 
 
 def _of_model(asked: Asked, told: Mapping[str, Any], store: Store, names: Chain) -> Iterator[Setting]:

@@ -17,12 +17,12 @@ _ADDRESS = re.compile(rf"(.+)/({BASE.pattern})(?:/(.+))?")
 
 
 class Held:
-    """What an artifact holds under a name; under none, all of it."""
+    """What an artifact holds under a name; under none, all of it. `tree` says what it is, if it was added."""
 
     def __init__(self, artifact: Artifact, name: str) -> None:
         self._artifact, self._name = artifact, name
         self.uri = f"{artifact.uri}/{name}".rstrip("/")
-        self._tree = str(artifact.manifest.config["tree"]) if artifact.stage == ADDED else ""
+        self.tree = str(artifact.manifest.config["tree"]) if artifact.stage == ADDED else ""
         self.digest = artifact.record(self._inside).sha256 if name else artifact.digest
 
     @classmethod
@@ -39,8 +39,8 @@ class Held:
     @property
     def path(self) -> Path:
         """A local, verified copy. Raises UserError for damage, StoreError."""
-        return self._artifact.fetch(self._inside) if self._name else self._artifact.folder(self._tree)
+        return self._artifact.fetch(self._inside) if self._name else self._artifact.folder(self.tree)
 
     @property
     def _inside(self) -> str:
-        return f"{self._tree}/{self._name}".lstrip("/")
+        return f"{self.tree}/{self._name}".lstrip("/")

@@ -19,7 +19,11 @@ from flows.run.sources import WEIGHTS
 from infra.artifact import Artifact
 from infra.errors import UserError
 from infra.store import Store, open_store
+<<<<<<< HEAD
 from tasks.sections import Recipe
+=======
+from infra.upkeep.adding import add
+>>>>>>> files
 from tests import ROOT
 from tests.flows.kitchen import CHAIN, Kitchen
 from tests.models import untrained
@@ -78,6 +82,14 @@ def test_a_model_is_known_by_its_everyday_name_and_sampled_as_its_recipe_does(ki
     assert recipe_of(asked(by_digits, "2", None), "mini-1k", (), kitchen.store, CHAIN).model_dump()["model"][
         "path"
     ] == (artifact.uri)
+
+
+def test_pictures_that_were_added_are_measured_by_their_address(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn" / "0.png").write_bytes(b"picture")
+    made, _ = add(store, tmp_path / "drawn", "pictures")
+    told = measuring(asked(made.uri, None, None), "coco2014-30k", (), store, CHAIN).model_dump()
+    assert told["pictures"] == made.uri and told["model"]["path"] == "mini"
 
 
 def test_a_folder_of_pictures_takes_the_place_of_a_model(store: Store, tmp_path: Path) -> None:
