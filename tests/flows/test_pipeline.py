@@ -40,6 +40,7 @@ def test_parameters_are_validated_from_json() -> None:
         PIPELINES["miniature"].validate_parameters({"recipe": recipe, "store": "s"})
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_run_gives_back_its_last_artifact(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, stage in STAGES.items():
