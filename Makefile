@@ -30,7 +30,7 @@ demo: $(STAMP) ## run the whole pipeline on the miniature world; leaves demo/rep
 	$(BIN)/instaflow run $(RECIPE) --store demo/store --out demo
 
 test: $(STAMP) ## run every test
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(STAMP) ## style and types
 	$(BIN)/ruff check .

@@ -55,6 +55,15 @@ def at_least(name: str, rates: Sequence[float], least: float, detail: str = "") 
     return Row(name, spread(rates), f"at least {least:,g}", statistics.median(rates) >= least, detail)
 
 
+def at_least_of(name: str, rates: Sequence[float], limits: Sequence[float], least: float, detail: str = "") -> Row:
+    """The row of a share of the limit that was measured beside each rate, met by the median.
+
+    Another program that runs at the same time slows both alike.
+    """
+    shares = [rate / limit for rate, limit in zip(rates, limits, strict=True)]
+    return at_least(name, shares, least, f"{spread(rates)} of {spread(limits)}; {detail}")
+
+
 def at_most_times(name: str, ratios: Sequence[float], most: float, detail: str = "") -> Row:
     """The row of a ratio with a limit, kept by the median."""
     return Row(name, f"{spread(ratios)} x", f"at most {most:g} x", statistics.median(ratios) <= most, detail)

@@ -12,14 +12,14 @@ from infra.artifact.fingerprint import sha256_file
 from infra.store import open_store
 from infra.upkeep.verify import damages
 from tests.benchmarks.random_files import commit_random
-from tests.benchmarks.row import Options, Row, spread
+from tests.benchmarks.row import Options, Row, at_least_of, spread
 
 ROUNDS, FILES, FILE_BYTES = 5, 8, 64 * 2**20
-LEAST_GB_PER_S = 1.0
+LEAST_OF_SHA256 = 0.9
 
 
 def measure(options: Options) -> list[Row]:
-    """Gigabytes per second; the files are in the page cache."""
+    """Share of what one core hashes; the files are in the page cache."""
     with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder:
         artifact = commit_random(open_store(Path(folder)), FILES, FILE_BYTES)
         files = [artifact.fetch(file) for file in artifact.manifest.files]
@@ -28,13 +28,12 @@ def measure(options: Options) -> list[Row]:
             found["verify"].append(_speed(lambda: _sound(artifact)))
             found["sha256"].append(_speed(lambda: [sha256_file(file) for file in files]))
             found["read"].append(_speed(lambda: [_read(file) for file in files]))
-    median = sorted(found["verify"])[ROUNDS // 2]
     detail = (
-        f"sha256 of them on one core {spread(found['sha256'])}, reading them alone {spread(found['read'])};"
-        f" median of {ROUNDS} (range), {FILES} files of {FILE_BYTES // 2**20} MiB"
+        f"GB/s, reading them alone {spread(found['read'])}; median of {ROUNDS} (range), in turns, {FILES} files of"
+        f" {FILE_BYTES // 2**20} MiB"
     )
-    target = f"at least {LEAST_GB_PER_S:g}"
-    return [Row("verify, GB/s", spread(found["verify"]), target, median >= LEAST_GB_PER_S, detail)]
+    name = "verify, of the speed of sha256 on one core"
+    return [at_least_of(name, found["verify"], found["sha256"], LEAST_OF_SHA256, detail)]
 
 
 def _speed(work: Callable[[], object]) -> float:

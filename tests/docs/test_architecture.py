@@ -37,6 +37,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_loss_trains(told: dict[str, Any]) -> None:
     assert told["loss"] == "l1"
 

@@ -53,6 +53,7 @@ def test_the_server_is_told_to_refuse_a_secret_before_it_is_written_down(secret:
         validate({"store": store, "overrides": ["teacher.path=weights/x@1"]}, schema)
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_run_gives_back_its_last_artifact(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, stage in STAGES.items():

@@ -124,6 +124,7 @@ def test_what_cannot_be_measured_is_refused_in_words(store: Store, tmp_path: Pat
         recipe_of(asked(TEACHER, "4", None), "mini-1k", ["evaluate.steps=[2]"], store, CHAIN)
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_it_prints_a_table_and_leaves_a_page(tmp_path: Path, prefect_home: Path) -> None:
     command = [

@@ -64,6 +64,7 @@ def chain(*overrides: str) -> Chain:
     return chain_of(load_recipe("tiny", overrides))
 
 
+@pytest.mark.slow
 def test_the_default_chain_is_rehearsed_in_words_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +123,7 @@ def test_it_is_for_runs_that_do_more_than_one_stage(
     assert threading.main_thread() not in threads, "its pool of threads would slow all stages down"
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_run_that_would_end_late_ends_early(wordless: Path, tmp_path: Path, prefect_home: Path) -> None:
     run = subprocess.run(

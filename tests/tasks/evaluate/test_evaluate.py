@@ -202,6 +202,7 @@ def test_captions_are_never_used_twice_and_too_few_are_refused(inputs: dict[str,
     assert protocol["evaluated"] == "captions 1 to 8 of 12"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [1, 5, 10])  # after the reference, within the cells, at the end
 def test_stopped_anywhere_and_repeated_gives_the_same_digest(
     told: int, evaluation: Artifact, inputs: dict[str, Source], tmp_path: Path

@@ -64,6 +64,7 @@ def test_a_student_gets_nearer_to_its_pairs(architecture: str, inputs: dict[str,
     assert error_of(student, pairs) < 0.5 * error_of(open_pipeline(inputs["teacher"].folder()), pairs)
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_and_repeated_gives_the_same_student_bitwise(
     inputs: dict[str, Source], tmp_path: Path
 ) -> None:
