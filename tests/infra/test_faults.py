@@ -197,11 +197,13 @@ def test_a_store_that_only_reads_takes_nothing_and_keeps_all(tmp_path: Path, mon
         gone_for_good(monkeypatch)
         store = open_store(made.store.url)
         assert contents(Artifact.open(store, "pairs", PRINT)) == contents(made)
-        for verb, ask in {
-            "write": lambda: commit(Draft(store, "reflow", PRINT), UNITS[0], 1.0),
-            "delete": lambda: store.delete(f"{made.base}/manifest.json"),
-            "delete .*manifest.json and 1 more": lambda: store.delete_many([f"{made.base}/manifest.json", "absent"]),
-        }.items():
+        for verb, ask in (
+            ("write .*shard-000000", lambda: commit(Draft(store, "reflow", PRINT), UNITS[0], 1.0)),
+            ("write reflow/a", lambda: store.write("reflow/a", b"1")),
+            ("write reflow/b", lambda: store.put("reflow/b", [b"1"], 1, "")),
+            ("delete", lambda: store.delete(f"{made.base}/manifest.json")),
+            ("delete .*manifest.json and 1 more", lambda: store.delete_many([f"{made.base}/manifest.json", "absent"])),
+        ):
             with pytest.raises(StoreError, match=f"store {store.url}: cannot {verb}.*: HTTP [0-9]+ InternalError"):
                 ask()
         assert Artifact.open(store, "pairs", PRINT).manifest == made.manifest and not store.list("reflow")
