@@ -19,11 +19,8 @@ from flows.run.sources import WEIGHTS
 from infra.artifact import Artifact
 from infra.errors import UserError
 from infra.store import Store, open_store
-<<<<<<< HEAD
-from tasks.sections import Recipe
-=======
 from infra.upkeep.adding import add
->>>>>>> files
+from tasks.sections import Recipe
 from tests import ROOT
 from tests.flows.kitchen import CHAIN, Kitchen
 from tests.models import untrained

@@ -173,9 +173,7 @@ def test_who_crashes_is_replaced_while_something_is_made(server: SyncPrefectClie
     assert made.manifest.metrics == {"units": UNITS} and len(hands.names) >= UNITS
 
 
-@pytest.mark.parametrize(
-    "end, attempts", [(Failed(message="no such teacher"), 1), (Crashed(message="gone"), 3)]
-)
+@pytest.mark.parametrize("end, attempts", [(Failed(message="no such teacher"), 1), (Crashed(message="gone"), 3)])
 def test_nothing_is_repeated_for_long_when_nothing_is_made(
     end: State[Any], attempts: int, server: SyncPrefectClient, store: Store
 ) -> None:
