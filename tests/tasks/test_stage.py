@@ -141,7 +141,7 @@ def test_another_library_version_is_recorded_and_redoes_nothing(
 ) -> None:
     store, made = open_store(tmp_path / "store"), []
     for version in ("1.0", "2.0"):
-        monkeypatch.setattr(draft, "environment", lambda version=version: {"torch": version})
+        monkeypatch.setattr("infra.environment._environment", lambda version=version: (("torch", version),))
         made += [write(store), write(open_store(tmp_path / version))]
     assert [one.manifest.environment["torch"] for one in made] == ["1.0", "1.0", "1.0", "2.0"]
     assert points.made.count("a") == 3
