@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import Parameter, Signature
@@ -129,16 +130,16 @@ def work(
     with mirrored(stage_id) as mirror, _everywhere(stage_id, mirror.progress, watcher) as progress:
 
         def done() -> Artifact:
-            return run_stage(stage, config, sources, store, performance, progress, _made_by(gpus))
+            return run_stage(stage, config, sources, store, performance, progress, _made_by(stage, gpus))
 
         artifact = attended(done, watcher.beat, BEAT_S, on_stop=lambda: _say_stopping(stage_id))
         mirror.finished(artifact, cached=False)
     return artifact.uri
 
 
-def _made_by(gpus: int) -> Make:
-    """How groups are made by so many devices."""
-    if gpus == 1:
+def _made_by(stage: Stage, gpus: int) -> Make:
+    """How groups are made by so many devices of this machine, and of others if torchrun's variables name them."""
+    if not stage.ranks or (gpus == 1 and os.environ.get("PET_NNODES", "1") == "1"):
         return here
     from tasks.train.launch import by_ranks  # brings torch
 

@@ -498,8 +498,6 @@ def test_out_of_memory_halves_what_goes_through_at_once_and_changes_nothing_else
 
 def test_out_of_memory_with_one_sample_is_an_error(store: Store) -> None:
     module = network()
-    expected = (
-        r"out of memory at step 0 with 1 samples at once: Tried to allocate 2.00 GiB\. Use precision: bf16"
-    )
+    expected = r"out of memory at step 0 with 1 samples at once: Tried to allocate 2.00 GiB\. Use precision: bf16"
     with draft(store) as out, pytest.raises(UserError, match=expected):
         fit(module, with_room_for(0, regression(module), []), plan(), working(out))
