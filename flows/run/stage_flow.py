@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import Parameter, Signature
@@ -168,7 +169,7 @@ def work(
     watcher = watch.current()
     assert watcher is not None, "a run is written down"
     watcher.devices = gpus
-    job = Job(stage, config, sources, store, performance, _made_by(gpus))
+    job = Job(stage, config, sources, store, performance, _made_by(stage, gpus))
     mirror_of = stage_id if share is None else f"{stage_id}-share-{share.number + 1}"
     with mirrored(mirror_of) as mirror, _everywhere(stage_id, mirror.progress, watcher) as progress:
 
@@ -181,9 +182,9 @@ def work(
     return artifact.uri if artifact else f"{store.url}/{base_of(stage.name, stage_fingerprint(stage, config, sources))}"
 
 
-def _made_by(gpus: int) -> Make:
-    """How groups are made by so many devices."""
-    if gpus == 1:
+def _made_by(stage: Stage, gpus: int) -> Make:
+    """How groups are made by so many devices of this machine, and of others if torchrun's variables name them."""
+    if not stage.ranks or (gpus == 1 and os.environ.get("PET_NNODES", "1") == "1"):
         return here
     from tasks.train.launch import by_ranks  # brings torch
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 import torch
@@ -18,24 +18,25 @@ A = TypeVar("A")
 class Shards(Generic[A]):
     """A loss of a module of which each rank keeps a part: what is needed of the rest comes when it is computed with.
 
+    ``with_loss`` is a module that has it as a part and gives the loss: FSDP2 never lets go of what it was given itself.
     Every backward pass adds the mean of all ranks' gradients to the rank's part of them: to keep whole ones until the
     last would take the room that is not there.
     """
 
-    def __init__(self, module: nn.Module, loss: Callable[[A], Tensor]) -> None:
-        self._module, self._loss, self._blank = module, loss, _without_weights(module)
+    def __init__(self, module: nn.Module, with_loss: nn.Module) -> None:
+        self._module, self._with_loss, self._blank = module, with_loss, _without_weights(module)
         module.to(memory_format=torch.contiguous_format)  # FSDP2 takes no other
-        for block in (*_blocks(module), module):
+        for block in (*_blocks(module), with_loss):
             fully_shard(block)
 
     def __call__(self, at: A) -> Tensor:
-        return self._loss(at)
+        loss: Tensor = self._with_loss(at)
+        return loss
 
     @torch.no_grad()
     def gather(self) -> None:
         """Make it the module it was before, with the weights it has now, whole on every rank."""
         sharded = dict(self._module.named_parameters())
-        object.__setattr__(self._module, "__class__", type(self._blank))
         object.__setattr__(self._module, "__dict__", self._blank.__dict__)
         for name, blank in dict(self._module.named_parameters()).items():
             weights = torch.empty_like(blank, device=sharded[name].device).copy_(whole(sharded.pop(name)))

@@ -14,8 +14,8 @@ from tasks.train import ranks
 A = TypeVar("A")
 
 
-class _WithLoss(nn.Module, Generic[A]):
-    """A module with its loss: DistributedDataParallel looks on while the loss calls the module."""
+class WithLoss(nn.Module, Generic[A]):
+    """A module with its loss: what looks after gradients and weights looks on while the loss calls the module."""
 
     def __init__(self, module: nn.Module, loss: Callable[[A], Tensor]) -> None:
         super().__init__()
@@ -33,11 +33,13 @@ def together(module: nn.Module, loss: Callable[[A], Tensor], shard: bool) -> Cal
     """
     if ranks.count() == 1:
         return loss
+    with_loss = WithLoss(module, loss)
     if not shard:
-        return DistributedDataParallel(_WithLoss(module, loss), gradient_as_bucket_view=True)
+        return DistributedDataParallel(with_loss, gradient_as_bucket_view=True)
     from tasks.train.sharding import Shards  # seconds, which most trainings can spare
 
-    return Shards(module, loss)
+    shards: Shards[A] = Shards(module, with_loss)
+    return shards
 
 
 def reduces_at_once(loss: Callable[[A], Tensor]) -> bool:

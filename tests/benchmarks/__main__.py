@@ -32,6 +32,7 @@ NAMES = (
     "first_batch",
     "pictures",
     "contention",
+    "ranks",
 )
 
 

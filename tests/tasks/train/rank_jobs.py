@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,17 @@ from torch import Tensor, nn
 
 import tasks.train.fit
 from infra import stopping
-from infra.artifact import Draft
+from infra.artifact import Artifact, Draft
 from infra.artifact.fingerprint import fingerprint
-from infra.recipe import Section
 from infra.store.local import LocalStore
 from tasks.order import Draws, batch_ids
 from tasks.progress import Progress, silent
 from tasks.sections import Performance, Trained
-from tasks.stage import Work
-from tasks.stages import Extent, Phase, Stage, Unit
+from tasks.stage import StageResult, StageWork, Units, Work, run_stage
+from tasks.stages import Extent, Group, Phase, Stage, Unit
 from tasks.train import ranks
 from tasks.train.fit import At, FitPlan, Loss, fit
+from tasks.train.launch import by_ranks
 
 STEPS, BATCH, SEED = 20, 12, 3
 FINGERPRINT = fingerprint("stage", 1, {}, {})
@@ -78,12 +78,36 @@ def plan(**changes: Any) -> FitPlan:
     return FitPlan(**fields | changes)
 
 
-def working(out: Draft, progress: Progress = silent, shard: bool = False) -> Work[Section]:
-    """The work of a stage that is one such training."""
+def _extent(config: Trained, roles: Collection[str]) -> Extent:
     phases = (Phase("train", STEPS, BATCH, "model"),)
-    extent = Extent(((Unit("model", STEPS),),), unit="steps", piece="steps", phases=phases)
-    stage = Stage("stage", 1, Trained, "no_such_module:Training", "Train", lambda config, roles: extent)
-    return Work(stage, Trained(), {}, out, Performance(shard=shard), progress)
+    return Extent(((Unit("model", STEPS),),), unit="steps", piece="steps", phases=phases)
+
+
+STAGE = Stage("stage", 1, Trained, f"{__name__}:Regression", "Train", _extent, ranks=True)
+EVERY_STEP = patch.object(tasks.train.fit, "LOG_EVERY_STEPS", 1)
+
+
+class Regression(StageWork[Trained]):
+    """A stage that is one such training; it commits its losses."""
+
+    def make(self, group: Group) -> None:
+        """Train."""
+        module = network()
+        with EVERY_STEP:
+            curve = fit(module, regression(module), plan(), self.work)
+        if ranks.is_first():
+            losses = self.out.workdir / "losses.json"
+            losses.write_text(json.dumps([point.loss for point in curve]))
+            self.out.commit_unit("model", {losses.name: losses}, rows=STEPS)
+
+    def finish(self, units: Units) -> StageResult:
+        """Nothing more."""
+        return StageResult()
+
+
+def staged(store: Path, count: int) -> Artifact:
+    """The stage, made by so many ranks of this machine."""
+    return run_stage(STAGE, Trained(), {}, LocalStore(store), Performance(), silent, by_ranks(count))
 
 
 @dataclass(frozen=True)
@@ -126,9 +150,9 @@ def trained(folder: Path, way: Way, progress: Progress = silent) -> None:
     here, module, seen = folder / way.at, network(), list[list[int]]()
     here.mkdir(parents=True, exist_ok=True)
     loss = way.disturbed(regression(module, seen), here / "killed")
-    every_step = patch.object(tasks.train.fit, "LOG_EVERY_STEPS", 1)
-    with every_step, Draft(LocalStore(here / "store"), "stage", FINGERPRINT) as out:
-        curve = fit(module, loss, plan(micro_batch_size=way.micro), working(out, progress, way.shard))
+    with EVERY_STEP, Draft(LocalStore(here / "store"), STAGE.name, FINGERPRINT) as out:
+        work = Work(STAGE, Trained(), {}, out, Performance(shard=way.shard), progress)
+        curve = fit(module, loss, plan(micro_batch_size=way.micro), work)
     weights = {name: value.flatten().tolist() for name, value in module.state_dict().items()}
     kinds = [type(module).__name__, *(str(value.stride()) for value in module.state_dict().values())]
     told = {"losses": [point.loss for point in curve], "norms": [point.gradient_norm for point in curve]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -17,13 +18,18 @@ import pytest
 
 import tasks.train.launch
 from infra import stopping
+from infra.artifact import Artifact
 from infra.errors import UserError
+from infra.store.local import LocalStore
 from tasks.progress import silent
+from tasks.sections import Trained
+from tasks.stage import stage_fingerprint
 from tasks.train.launch import launch
 from tests import ROOT
-from tests.tasks.train.rank_jobs import STEPS, Way, left, one_after_the_other, refusing, trained
+from tests.tasks.train.rank_jobs import STAGE, STEPS, Way, left, one_after_the_other, refusing, trained
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
+pytestmark = pytest.mark.timeout(900)  # torch is imported by three or more processes of a busy machine
 
 
 def until(happened: Callable[[], bool]) -> None:
@@ -66,29 +72,35 @@ def test_told_to_stop_all_ranks_stop_at_the_same_step_with_a_checkpoint(alone: P
     assert left(tmp_path, "stopped")["losses"] == pytest.approx(left(alone, "whole")["losses"], rel=0, abs=1e-6)
 
 
-_LAUNCHER = """
-from functools import partial
-from pathlib import Path
-from tasks.progress import silent
-from tasks.train.launch import launch
-from tests.tasks.train import rank_jobs
-launch(partial({job}), {count}, silent)
-"""
-
-
-def launcher(job: str, count: int, **environment: str) -> subprocess.Popen[str]:
+def launcher(code: str, **environment: str) -> subprocess.Popen[str]:
     """A process that launches ranks."""
-    code = _LAUNCHER.format(job=job, count=count)
+    imports = "from pathlib import Path\nfrom tests.tasks.train import rank_jobs\n"
     return subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", imports + code],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+
+
+_DAWDLING = """
+from functools import partial
+from infra.store.local import LocalStore
+from tasks.progress import silent
+from tasks.sections import Trained
+from tasks.stage import stage_fingerprint
+from tasks.train.launch import launch
+launch(partial(rank_jobs.dawdling, Path({folder!r})), 2, silent)
+"""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", ["launcher", "torchrun"])
 def test_no_rank_outlives_what_started_it(killed: str, tmp_path: Path) -> None:
     """They end with their step and a checkpoint when the launcher is gone, and at once when torchrun is."""
-    process = launcher(f"rank_jobs.dawdling, Path({str(tmp_path)!r})", 2)
+    process = launcher(_DAWDLING.format(folder=str(tmp_path)))
     try:
         until(lambda: process.poll() is not None or all((tmp_path / f"pid-{rank}").exists() for rank in (0, 1)))
         ranks = [int((tmp_path / f"pid-{rank}").read_text()) for rank in (0, 1)]
@@ -113,10 +125,10 @@ def test_what_a_rank_has_to_say_to_the_user_ends_the_training(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_ranks_that_fail_again_and_again_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks.train.launch, "RESTARTS", 1)
-    with pytest.raises(UserError, match=r"the 2 processes .* started again up to 1 times.* from the last checkpoint"):
+    monkeypatch.setattr(tasks.train.launch, "RESTARTS", 0)  # each takes seconds
+    with pytest.raises(UserError, match=r"the 2 processes .* started again up to 0 times.* from the last checkpoint"):
         launch(partial(refusing, tmp_path, ValueError("a defect")), 2, silent)
-    assert (tmp_path / "begun").read_text() == "xx"
+    assert (tmp_path / "begun").read_text() == "x"
 
 
 @pytest.mark.slow
@@ -125,19 +137,21 @@ def test_two_launchers_of_one_rank_each_train_together(alone: Path, tmp_path: Pa
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     meeting = {"PET_NNODES": "2", "PET_RDZV_BACKEND": "c10d", "PET_RDZV_ENDPOINT": f"127.0.0.1:{port}"}
-    job = f"rank_jobs.one_after_the_other, Path({str(tmp_path)!r}), [rank_jobs.Way('whole')]"
-    machines = [launcher(job, 1, **meeting, PET_RDZV_ID="one") for _ in range(2)]
+    code, digests = f"print(rank_jobs.staged(Path({str(tmp_path)!r}), 1).digest)", list[str]()
+    machines = [launcher(code, **meeting, PET_RDZV_ID="one") for _ in range(2)]
     try:
         for machine in machines:
-            _, said = machine.communicate(timeout=PATIENCE_S)
+            told, said = machine.communicate(timeout=PATIENCE_S)
             assert machine.returncode == 0, said
+            digests.append(told.strip())
     finally:
         for machine in machines:
             machine.kill()
             machine.communicate()
-    first, last = (left(tmp_path, "whole", rank) for rank in (0, 1))
-    assert first["ranks"] == last["ranks"] == 2 and first["weights"] == last["weights"]
-    assert first["losses"] == pytest.approx(left(alone, "whole")["losses"], rel=0, abs=1e-6)
+    made = Artifact.find(LocalStore(tmp_path), f"stage/{stage_fingerprint(STAGE, Trained(), {})[:16]}")
+    assert digests == [made.digest] * 2
+    losses = json.loads(made.fetch("losses.json").read_text())
+    assert losses == pytest.approx(left(alone, "whole")["losses"], rel=0, abs=1e-6)
 
 
 def test_the_threads_of_a_machine_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:

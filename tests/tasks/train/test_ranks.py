@@ -12,6 +12,7 @@ from tasks.train import ranks
 from tests.tasks.train.conftest import STOPPED_AT, WAYS
 from tests.tasks.train.rank_jobs import BATCH, STEPS, Way, left, trained
 
+pytestmark = pytest.mark.timeout(900)  # torch is imported by three or more processes of a busy machine
 SAME = 1e-6
 """How far losses of fp32 may be apart."""
 

@@ -26,6 +26,7 @@ from tasks.progress import Progress, silent
 from tasks.sections import Performance, ReflowJob, ReflowPhase
 from tasks.stage import run_stage
 from tasks.stages import STAGES
+from tasks.train.launch import by_ranks
 from tests.tasks.conftest import PERF, Killed, killed_after
 
 TWO_PHASES = (ReflowPhase(steps=5, batch_size=4), ReflowPhase(steps=3, batch_size=6, learning_rate=1e-4))
@@ -92,6 +93,33 @@ def test_micro_batches_draw_the_same_and_train_the_same(
     assert apart(weights(made[0]), weights(made[1]), weights(teacher)) < 1e-3
     losses = [pq.read_table(one.fetch("curve.parquet")).column("loss").to_pylist() for one in made]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # torch and diffusers are imported by three processes of a busy machine
+@pytest.mark.parametrize("shard", [False, True])
+def test_two_ranks_train_the_same_as_one(shard: bool, teacher: Folder, pairs: Artifact, tmp_path: Path) -> None:
+    """With text dropout and two phases: only the order of summation differs."""
+    performance = PERF.model_copy(update={"micro_batch_size": 2, "shard": shard})
+    made_from, one, two = {"teacher": teacher, "pairs": pairs}, LocalStore(tmp_path / "1"), LocalStore(tmp_path / "2")
+    told, alone = list[int](), reflowed(REFLOW, made_from, one)
+
+    def progress(done: int, total: int, unit: str) -> None:
+        told.append(done)
+
+    made = run_stage(STAGES["reflow"], REFLOW, made_from, two, performance, progress, by_ranks(2))
+    assert made.fingerprint == alone.fingerprint and told == [*range(6), *range(5, 9)]
+    assert apart(weights(alone), weights(made), weights(teacher)) < 1e-3
+    losses = [pq.read_table(each.fetch("curve.parquet")).column("loss").to_pylist() for each in (alone, made)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert [file.name for file in made.files()] == [file.name for file in alone.files()]
+    for config in alone.files("*config.json"):
+        assert made.fetch(config.name).read_bytes() == alone.fetch(config).read_bytes()
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused(teacher: Folder, pairs: Artifact, store: Store) -> None:
+    with pytest.raises(UserError, match="a batch of 4 samples has no equal shares for 3 ranks"):
+        run_stage(STAGES["reflow"], REFLOW, {"teacher": teacher, "pairs": pairs}, store, PERF, silent, by_ranks(3))
 
 
 def test_each_round_draws_sigmas_of_its_own(teacher: Folder, pairs: Artifact, store: Store) -> None:
