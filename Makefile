@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench mini server install clean
+.PHONY: help demo test lint bench mini server deploy workers down install clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
@@ -45,6 +45,15 @@ mini: $(STAMP) ## train the miniature teacher and CLIP again, from scratch, into
 
 server: $(STAMP) ## open the Prefect server on the records of earlier runs
 	$(BIN)/instaflow server
+
+deploy: $(STAMP) ## register the pipelines and every stage on the work pools
+	$(BIN)/instaflow deploy
+
+workers: $(STAMP) ## deploy and start this machine's workers, and a server unless one stands
+	$(BIN)/instaflow up
+
+down: $(STAMP) ## stop what `make workers` started; runs under way are requeued
+	$(BIN)/instaflow down
 
 clean: ## remove .venv and the demo
 	rm -rf .venv demo build *.egg-info

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -296,8 +297,11 @@ def server(port: Annotated[int, typer.Option(min=0, max=65535, help="port on 127
     from flows.server.local import local_server, open_door
 
     say = Console(stderr=True, highlight=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with local_server(port, with_ui=True) as endpoint, open_door(endpoint) as door:
-        say.print(f"{endpoint.url.removesuffix('/api')}  (the UI asks for the `auth` in {door}; Ctrl-C stops)")
+        say.print(
+            f"{endpoint.url.removesuffix('/api')}  (the UI asks for the `auth` in {door}; Ctrl-C stops)", soft_wrap=True
+        )
         try:
             while endpoint.is_up():
                 time.sleep(1)

@@ -1,4 +1,4 @@
-"""Commands about the machines that runs are done on: `instaflow deploy`, `worker`."""
+"""Commands about the machines that runs are done on: `instaflow deploy`, `worker`, `up`, `down`, `rerun`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,36 @@ def worker(
 
         with owned(devices or ""):
             work(pool, name, one_at_a_time=bool(devices))
+
+
+@machines.command()
+def rerun(run: Annotated[str, typer.Argument(help="id or name of a run in Prefect's pages")]) -> None:
+    """Have a run whose engine is gone, or that has ended, done again by a worker, which resumes it."""
+    with _server():
+        from flows.deploy.rerunning import rerun as again
+
+        print(again(run))
+
+
+@machines.command()
+def up(
+    pools: PoolsFile = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of the server, on 127.0.0.1")] = 4200,
+) -> None:
+    """Start a server (unless one stands), deploy, and start the workers of the pools on this machine."""
+    from flows.deploy.one_machine import start
+    from flows.deploy.pools import read_pools
+
+    read_pools(pools)
+    print(start(pools, port))
+
+
+@machines.command()
+def down() -> None:
+    """Stop what `up` started: the runs under way are saved and requeued, then workers and server end."""
+    from flows.deploy.one_machine import stop
+
+    stop()
 
 
 @contextmanager

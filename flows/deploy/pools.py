@@ -13,6 +13,9 @@ from infra.recipe import Count, Section, validated
 from infra.recipe.yaml_file import read_mapping
 
 BUNDLED = Path(infra.__file__).parent / "pools.yaml"
+LOST_AFTER_S = 90
+"""Three heartbeats: one may be late, one may be lost."""
+
 PoolName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
@@ -49,7 +52,9 @@ class Pools(Section):
     default: str = Field(description="the pool on which the pipelines themselves run")
     pools: dict[PoolName, Pool] = Field(min_length=1, description="by name")
     heartbeat_s: int = Field(default=30, ge=30, description="a run gives a sign of life every so many seconds")
-    lost_after_s: int = Field(default=90, description="silent for so many seconds, it is given to another worker")
+    lost_after_s: int = Field(
+        default=LOST_AFTER_S, description="silent for so many seconds, it is given to another worker"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

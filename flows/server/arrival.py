@@ -1,11 +1,16 @@
-"""What a flow does first where a worker started it: is the code the deploying one's, and where do paths begin?"""
+"""What a flow does first where a worker started it: is the code what was deployed, where do paths begin?"""
 
 from __future__ import annotations
 
 import os
 import socket
 from pathlib import Path
+from uuid import UUID
 
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+
+from flows.server.leftovers import end_leftovers
 from infra.errors import UserError
 from infra.release import PACKAGE, release
 
@@ -17,7 +22,10 @@ HOME = "INSTAFLOW_HOME"
 
 
 def arrive(store: str) -> None:
-    """Refuse other code than was deployed, and a store that is another folder on every machine, with UserError."""
+    """Refuse other code than was deployed, and a store that is another folder on every machine, with UserError.
+
+    Of an earlier attempt at this run nothing is left RUNNING.
+    """
     deployed = os.environ.get(RELEASE)
     if deployed is None:
         return
@@ -33,3 +41,6 @@ def arrive(store: str) -> None:
             f"store {store}: a relative path is another folder for every worker. Expected s3://BUCKET/PATH or the"
             " absolute path of a folder that all of them share."
         )
+    if flow_run.run_count > 1:
+        with get_client(sync_client=True) as client:
+            end_leftovers(client, UUID(flow_run.id))

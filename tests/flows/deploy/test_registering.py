@@ -47,7 +47,7 @@ def test_what_is_told_twice_changes_nothing_and_what_is_told_otherwise_does(tmp_
         assert then["one"]["concurrency_limit"] is None
         assert then["world/one"]["job_variables"]["working_dir"] == "/"
         assert then["world/one"]["id"] == first["world/one"]["id"]
-        assert then[lost_runs.NAME]["trigger"]["within"] == 45
+        assert then[lost_runs.SILENT_RUNS]["trigger"]["within"] == 45
         with pytest.raises(UserError, match="pool one: there is one of type process, wanted is docker. Call it other"):
             register(_pools(pools={"one": {"type": "docker"}}))
 
@@ -73,5 +73,6 @@ def _known(client: SyncPrefectClient) -> dict[str, dict[str, Any]]:
     flows = {flow.id: flow.name for flow in client.read_flows(limit=200)}
     found: dict[str, Any] = {f"{flows[one.flow_id]}/{one.name}": one for one in client.read_deployments(limit=200)}
     found |= {one.name: one for one in client.read_work_pools()}
-    found |= {one.name: one for one in client.read_automations_by_name(lost_runs.NAME)}
+    names = (lost_runs.SILENT_RUNS, lost_runs.LOST_RUNS)
+    found |= {one.name: one for name in names for one in client.read_automations_by_name(name)}
     return {name: one.model_dump(mode="json", exclude=ALWAYS_NEW) for name, one in found.items()}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -99,6 +101,7 @@ def test_the_server_finds_the_project_and_its_records(home: Path, monkeypatch: p
     assert found["PYTHONPATH"] == f"{ROOT}{os.pathsep}/elsewhere"
     assert found["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == f"sqlite+aiosqlite:///{home}/prefect.db"
     assert found["PREFECT_SERVER_API_AUTH_STRING"] == NOBODY.auth
+    assert found["PREFECT_API_URL"] == NOBODY.url, "its pages ask it there, whatever the port"
     monkeypatch.delenv("PYTHONPATH")
     assert local._server_environment(home, NOBODY)["PYTHONPATH"] == str(ROOT)
 
@@ -116,6 +119,35 @@ def test_a_server_is_up_while_the_block_runs_and_stands_behind_its_door(monkeypa
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"{endpoint.url}/admin/version")
     assert not endpoint.is_up()
+
+
+@pytest.mark.server
+def test_its_pages_let_one_log_in_on_any_port_and_ask_nothing_of_the_internet() -> None:
+    with local_server(with_ui=True) as endpoint:
+        root = endpoint.url.removesuffix("/api")
+        told = json.loads(_read(f"{root}/ui-settings"))
+        assert (told["api_url"], told["auth"], told["default_ui"]) == (endpoint.url, "BASIC", "v1")
+        page = _read(f"{root}/")
+        scripts = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert scripts and not [one for one in scripts if "://" in one], "all that it loads is its own"
+        assert "amplitude" not in page
+        open_to_all = []
+        for path, methods in json.loads(_read(f"{endpoint.url}/openapi.json", endpoint.auth))["paths"].items():
+            for method in methods:
+                request = urllib.request.Request(f"{endpoint.url}{re.sub('{.*?}', 'x', path)}", method=method.upper())
+                try:
+                    urllib.request.urlopen(request)
+                    open_to_all.append(path)
+                except urllib.error.HTTPError as error:
+                    if error.code != 401:
+                        open_to_all.append(path)
+        assert {*open_to_all} <= {"/health", "/ready"}, "no other route answers without the password"
+
+
+def _read(url: str, auth: str | None = None) -> str:
+    told = {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"} if auth else {}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=told)) as answer:
+        return str(answer.read().decode())
 
 
 def test_a_free_port_is_free() -> None:
