@@ -147,6 +147,7 @@ class _Dispatch:
     def _await(self) -> list[State[Any]]:
         """Wait until no child is under way; how those ended that did not complete. The crashed ones are replaced."""
         deaths, beat, look, untaken = list[State[Any]](), _Due(BEAT_S), _Due(_LOOK_S), _Due(_TAKEN_WITHIN_S)
+        idle = 0  # looks at which everything was there
         while True:
             runs = self.children.all()
             live = [run for run in runs if not is_over(run)]
@@ -162,6 +163,10 @@ class _Dispatch:
                 self.watch.beat()
             if look():
                 self._show()
+                idle = idle + 1 if self._missing() == 0 else 0
+                if idle > 1:  # who is still under way is gone, or sleeps: nothing is left for it
+                    self.children.cancel()
+                    return deaths
             if untaken() and live and all(run.state and run.state.is_scheduled() for run in live):
                 self._say_untaken()
             time.sleep(POLL_S)
