@@ -9,7 +9,9 @@ import diffusers.guiders  # noqa: F401
 import matplotlib.backends.backend_svg  # noqa: F401
 import pyarrow.dataset  # noqa: F401
 
+import tests.flows.kitchen  # noqa: F401
 import tests.resilience.driver  # noqa: F401
+import tests.resilience.dying  # noqa: F401
 from flows.run.sources import WEIGHTS
 from tasks.data.load import load_folder
 
