@@ -42,22 +42,24 @@ class Telling:
 
 
 def main(job: Path) -> None:
-    """Do the job as the rank that torchrun's variables name. An error of the user's ends the training of all ranks."""
-    tell = Telling()
+    """Do the job as the rank that torchrun's variables name, and leave; an error of the user's is told, and final."""
+    code, tell = 1, Telling()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.ask())
     threading.Thread(target=_look_up, args=(os.getppid(),), name="instaflow-parent", daemon=True).start()
     try:
         with ranks.joined():
             pickle.loads(job.read_bytes())(tell.progress if os.environ["LOCAL_RANK"] == "0" else silent)
+        code = 0
     except stopping.Stopped:
         tell("stopped")
+        code = 0
     except UserError as error:
         tell("error", str(error))
-        os._exit(1)
     except Exception:
         traceback.print_exc()
-        os._exit(1)  # without waiting for ranks that are gone
+    finally:
+        os._exit(code)  # an interpreter that ends by itself may wait for ranks that are gone
 
 
 def _look_up(launcher: int) -> None:
