@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelling
 
 from flows.server.arrival import RELEASE
 from infra.artifact import Artifact
@@ -63,6 +65,33 @@ def test_a_worker_that_is_taken_away_hands_over(house: House, expected: str) -> 
         workers.append(house.worker(f"gpu-{number}", "1"))
     house.wait(run, "Completed")
     _require_whole(house, run, store, expected)
+
+
+def test_a_node_that_is_lost_is_noticed_and_no_other(house: House, expected: str) -> None:
+    """kill -9 of worker and engine; another finishes. A run that is well is let alone, until it is cancelled."""
+    lost, well = open_store(house.folder / "lost"), open_store(house.folder / "well")
+    endless = house.pairs("cpu", PairsJob(steps=4, shard_size=8, part="distill"), well)
+    worker, run = house.worker("gpu-8", "8"), house.pairs("gpu", JOB, lost)
+    house.until(lambda: house.units(lost) >= 2)
+    node = psutil.Process(worker.pid)
+    for process in [node, *node.children(recursive=True)]:
+        process.kill()
+    worker.wait()
+    kept = house.units(lost)
+    assert house.state(run) == "Running", "nobody could tell"
+    house.worker("gpu-9", "8")
+    house.wait(run, "Completed")
+    assert 2 <= kept < house.units(lost)
+    _require_whole(house, run, lost, expected)
+
+    found = house.client.read_flow_run(endless.id)
+    assert (found.state_name, found.run_count) == ("Running", 1), "no false alarm"
+    engine, units = house.supervisor(endless).children(recursive=True), house.units(well)
+    house.client.set_flow_run_state(endless.id, Cancelling())
+    house.wait(endless, "Cancelled", within_s=60)
+    assert not psutil.wait_procs(engine, timeout=30)[1]
+    assert house.units(well) >= units > 0
+    _require_nothing_runs(house, endless)
 
 
 def _require_whole(house: House, run: FlowRun, store: Store, digest: str) -> None:
