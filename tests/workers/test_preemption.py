@@ -1,0 +1,111 @@
+"""A worker is taken away or dies: another goes on, and the pairs are those of an undisturbed run, byte for byte."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelling
+
+from flows.server.arrival import RELEASE
+from infra.artifact import Artifact
+from infra.release import release
+from infra.store import Store, open_store
+from tasks.sections import PairsJob
+from tests.workers.conftest import House
+
+JOB = PairsJob(steps=4, shard_size=8)
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def expected(house: House) -> str:
+    """The digest of an undisturbed run."""
+    return house.undisturbed(JOB, open_store(house.folder / "undisturbed")).digest
+
+
+def test_from_the_command_line_of_prefect_as_the_readme_says(house: House) -> None:
+    """And a worker with other code refuses."""
+    store = house.folder / "typed"
+    command = ["deployment", "run", "instaflow/instaflow", "-p", "recipe=tiny", "-p", f"store={store}"]
+    choice = ["-p", 'choice={"until": ["world"]}', "--watch"]
+    deployed = house.client.read_deployment_by_name("instaflow/instaflow")
+    other = house.client.create_flow_run_from_deployment(
+        deployed.id,
+        parameters={"store": str(store)},
+        job_variables={"env": {**deployed.job_variables["env"], RELEASE: "0.0.9+0123456789ab"}},
+    )
+    prefect = [sys.executable, "-m", "prefect", *command, *choice]
+    told = subprocess.run(prefect, cwd=house.folder, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr + house.logs()
+    assert [*store.glob("world/*/manifest.json")]
+    refused = f"has instaflow {release()}, deployed was instaflow 0.0.9+0123456789ab"
+    house.wait(other, "Failed")
+    state = house.client.read_flow_run(other.id).state
+    assert state is not None and refused in (state.message or "")
+
+
+def test_a_worker_that_is_taken_away_hands_over(house: House, expected: str) -> None:
+    """SIGTERM to one, Ctrl-C to the terminal of the next; a third one finishes."""
+    store, workers = open_store(house.folder / "handed-over"), [house.worker("gpu-1", "1")]
+    run = house.pairs("gpu", JOB, store)
+    for number, (way, enough) in enumerate([(signal.SIGTERM, 2), (signal.SIGINT, 8)], start=2):
+        house.until(lambda: house.units(store) >= enough)  # noqa: B023  # called at once
+        before = house.units(store)
+        assert house.supervisor(run).ppid() == workers[-1].pid
+        os.killpg(workers[-1].pid, way)
+        assert workers[-1].wait(60) == 0, house.logs()
+        assert house.units(store) >= before and house.state(run) in ("AwaitingRetry", "Scheduled")
+        workers.append(house.worker(f"gpu-{number}", "1"))
+    house.wait(run, "Completed")
+    _require_whole(house, run, store, expected)
+
+
+def test_a_node_that_is_lost_is_noticed_and_no_other(house: House, expected: str) -> None:
+    """kill -9 of worker and engine; another finishes. A run that is well is let alone, until it is cancelled."""
+    lost, well = open_store(house.folder / "lost"), open_store(house.folder / "well")
+    endless = house.pairs("cpu", PairsJob(steps=4, shard_size=8, part="distill"), well)
+    worker, run = house.worker("gpu-8", "8"), house.pairs("gpu", JOB, lost)
+    house.until(lambda: house.units(lost) >= 2)
+    node = psutil.Process(worker.pid)
+    for process in [node, *node.children(recursive=True)]:
+        process.kill()
+    worker.wait()
+    kept = house.units(lost)
+    assert house.state(run) == "Running", "nobody could tell"
+    house.worker("gpu-9", "8")
+    house.wait(run, "Completed")
+    assert 2 <= kept < house.units(lost)
+    _require_whole(house, run, lost, expected)
+
+    found = house.client.read_flow_run(endless.id)
+    assert (found.state_name, found.run_count) == ("Running", 1), "no false alarm"
+    engine, units = house.supervisor(endless).children(recursive=True), house.units(well)
+    house.client.set_flow_run_state(endless.id, Cancelling())
+    house.wait(endless, "Cancelled", within_s=60)
+    assert not psutil.wait_procs(engine, timeout=30)[1]
+    assert house.units(well) >= units > 0
+    _require_nothing_runs(house, endless)
+
+
+def _require_whole(house: House, run: FlowRun, store: Store, digest: str) -> None:
+    (manifest,) = [path for path in store.list("pairs") if path.endswith("manifest.json")]
+    assert Artifact.find(store, manifest.removesuffix("/manifest.json")).digest == digest
+    _require_nothing_runs(house, run)
+
+
+def _require_nothing_runs(house: House, run: FlowRun) -> None:
+    """Of what it did in any attempt."""
+
+    def over() -> bool:
+        mine = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        tasks = house.client.read_task_runs(flow_run_filter=mine)
+        return bool(tasks) and all(task.state is not None and task.state.is_final() for task in tasks)
+
+    house.until(over, within_s=30)
