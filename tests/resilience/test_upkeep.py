@@ -166,10 +166,10 @@ def outcome(store: Store) -> Outcome:
             found[f"{place.url == store.url} {entry.base}"] = made and (made.digest, why_redo(made))
         for path in place.list():
             folder = path.partition("/")[0]
-            if folder in ("refs", "begun", "pins"):
+            if folder in ("refs", "pins"):
                 record = json.loads(place.read(path))
                 found[path] = {name: value for name, value in record.items() if name not in _OF_THE_MOMENT}
-            elif folder != "runs" and "/redo/" not in path:
+            elif folder not in ("runs", "begun") and "/redo/" not in path:  # what was begun and found made is let go
                 found[f"{place.url == store.url} {path}"] = "/data/" in path and place.size(path)
     return found
 

@@ -1,0 +1,68 @@
+"""A recipe placed over workers: its stages are shared out, and the end is that of one process, digest for digest."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+
+from flows.recipes import chain_of, load_recipe
+from flows.run import sources
+from infra.artifact import Artifact, Source
+from infra.store import Store, open_store
+from infra.upkeep.runs import RunRecord, list_runs
+from tasks.progress import silent
+from tasks.stage import run_stage
+from tests.workers.conftest import House
+
+OVERRIDES = [
+    "prompts={reflow_count: 512, distill_count: 64}",
+    "pairs.shard_size=16",
+    "student_pairs.shard_size=16",
+    "performance.sample_batch_size=16",
+]
+PLACEMENT = "placement={pairs: {pool: gpu, workers: 2}, reflow: {pool: gpu}}"
+UNTIL = {"until": ["pairs-student"]}
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(house: House) -> dict[str, str]:
+    """Digests by stage id of the chain in one process."""
+    chain, store = chain_of(load_recipe("tiny", OVERRIDES)), open_store(house.folder / "one-process")
+    made: dict[str, Artifact] = {}
+    for stage_id in ("world", "prompts", "pairs-1", "reflow-1", "pairs-student"):
+        node = chain.nodes[stage_id]
+        inputs: dict[str, Source] = {
+            role: made[one] if isinstance(one, str) else sources.given(one.tree, one.path)
+            for role, one in node.inputs.items()
+        }
+        made[stage_id] = run_stage(node.stage, node.config, inputs, store, chain.recipe.performance, silent)
+    return {stage_id: artifact.digest for stage_id, artifact in made.items()}
+
+
+def test_both_workers_make_units_and_one_that_dies_is_missed_by_nobody(
+    house: House, undisturbed: dict[str, str]
+) -> None:
+    """kill -9 of a worker with its engine in the middle of its share: the other takes it over."""
+    store = open_store(house.folder / "placed")
+    lost, stays = house.worker("placed-1", "1"), house.worker("placed-2", "2")
+    run = house.submit(
+        "instaflow/instaflow", recipe="tiny", overrides=[*OVERRIDES, PLACEMENT], store=store.url, choice=UNTIL
+    )
+    house.until(lambda: all(one.stages[-1].units for one in _children(store)) and len(_children(store)) == 2)
+    node = psutil.Process(lost.pid)
+    for process in [node, *node.children(recursive=True)]:
+        process.kill()
+    lost.wait()
+    assert house.units(store) < 32, "in the middle"
+    house.wait(run, "Completed")
+    assert stays.poll() is None
+    (whole,) = (one for one in list_runs(store) if one.part_of is None)
+    found = {stage.stage: Artifact.find(store, stage.artifact).digest for stage in whole.stages}
+    assert found == undisturbed
+    sent = [one for one in list_runs(store) if one.part_of == whole.run_id]
+    assert {stage.stage for one in sent for stage in one.stages} == {"pairs-1", "reflow-1", "pairs-student"}
+
+
+def _children(store: Store) -> list[RunRecord]:
+    return [one for one in list_runs(store) if one.part_of is not None and one.stages]
