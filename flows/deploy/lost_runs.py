@@ -16,8 +16,8 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 
 from flows.deploy.pools import LOST_AFTER_S, Pools
+from flows.server.children import LOST
 
-LOST = "Lost"
 SILENT_RUNS = "instaflow: silent runs are lost"
 LOST_RUNS = "instaflow: lost runs go to another worker"
 

@@ -20,7 +20,7 @@ from flows.run import terminal, watch
 from flows.run.expectation import done
 from flows.run.sent import Sent, called
 from flows.run.watch import Watch
-from flows.server.children import POLL_S, Children, children, is_cancelling, is_over, words
+from flows.server.children import LOST, POLL_S, Children, children, is_cancelling, is_over, words
 from flows.server.mirror import mirrored
 from infra.artifact import Artifact, Draft, UnitsMissing
 from infra.errors import UserError
@@ -32,6 +32,7 @@ from tasks.stage import Job, finish_stage, stage_fingerprint
 
 _LOOK_S = 10.0  # between looks at what the store has: a listing each
 _TAKEN_WITHIN_S = 30.0  # until it is said that no worker has come
+REVIVED_WITHIN_S = 10.0  # what has crashed may be taken up again by the server: it is looked at for so long
 _FRUITLESS = 3  # crashes in a row without anything made: then there is no sense in going on
 
 
@@ -147,18 +148,21 @@ class _Dispatch:
     def _await(self) -> list[State[Any]]:
         """Wait until no child is under way; how those ended that did not complete. The crashed ones are replaced."""
         deaths, beat, look, untaken = list[State[Any]](), _Due(BEAT_S), _Due(_LOOK_S), _Due(_TAKEN_WITHIN_S)
-        idle = 0  # looks at which everything was there
+        alone_s, idle = time.monotonic(), 0  # since when nobody is under way; looks at which everything was there
         while True:
             runs = self.children.all()
             live = [run for run in runs if not is_over(run)]
             ended = [run for run in runs if is_over(run) and run.id not in self.over]
             self.over |= {run.id for run in ended}
             deaths += [run.state for run in ended if run.state and not run.state.is_completed()]
-            crashed = [_share_of(run) for run in ended if run.state and run.state.is_crashed()]
-            if not live and not crashed:  # who has crashed may be taken up again: it is asked once more
+            crashed = [run for run in ended if run.state and run.state.is_crashed()]
+            alone_s = time.monotonic() if live or crashed else alone_s
+            may_revive = any(death.is_crashed() for death in deaths) and time.monotonic() - alone_s < REVIVED_WITHIN_S
+            if not live and not may_revive:
                 return deaths
-            if live and crashed and self._grown():
-                self._send(crashed)
+            replaced = [_share_of(run) for run in crashed if run.state and run.state.name != LOST]
+            if live and replaced and self._grown():
+                self._send(replaced)
             if beat():
                 self.watch.beat()
             if look():

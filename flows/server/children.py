@@ -22,6 +22,10 @@ POLL_S = 2.0
 """Between two looks at how the children are."""
 
 
+LOST = "Lost"
+"""The crashed state of a run that fell silent; the server gives it to another worker (flows/deploy/lost_runs.py)."""
+
+
 class Children:
     """The runs of one stage that the flow run this is made in has sent to a work pool."""
 

@@ -97,6 +97,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty one, and small stages."""
     monkeypatch.setitem(STAGES, "world", small(STAGES["world"]))
     monkeypatch.setattr(dispatch, "POLL_S", 0.05)
+    monkeypatch.setattr(dispatch, "REVIVED_WITHIN_S", 0.5)
     return open_store(tmp_path / "store")
 
 
