@@ -33,6 +33,7 @@ NAMES = (
     "pictures",
     "contention",
     "ranks",
+    "placement",
 )
 
 
