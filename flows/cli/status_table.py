@@ -34,9 +34,7 @@ def runs_table(runs: Sequence[RunRecord], now: datetime) -> RenderableType:
         made = ", ".join(stage.stage for stage in run.stages if stage.state == "done")
         cached = str(sum(stage.state == "cached" for stage in run.stages))
         state = standing(run, now)
-        table.add_row(
-            run.run_id, run.recipe, state, run.started_at[:19], _took(run), made, cached, _who(run), run.error
-        )
+        table.add_row(run.run_id, _of(run), state, run.started_at[:19], _took(run), made, cached, _who(run), run.error)
     return table
 
 
@@ -78,9 +76,13 @@ def _stage_row(stage: StageRun) -> tuple[str, ...]:
 
 def _facts(run: RunRecord, now: datetime) -> Iterator[str]:
     ended = "" if run.exit is None else f", exit {run.exit}"
-    yield f"{run.run_id} of {run.recipe}: {standing(run, now)}{ended}"
+    yield f"{run.run_id} of {_of(run)}: {standing(run, now)}{ended}"
     yield f"started {run.started_at[:19]}, took {_took(run) or '?'}, by {_who(run)}, process {run.pid or '?'}"
     yield ", ".join(f"{name} {value}" for name, value in run.environment.items())
+
+
+def _of(run: RunRecord) -> str:
+    return run.recipe if run.part_of is None else f"{run.recipe}, part of {run.part_of}"
 
 
 def _took(run: RunRecord) -> str:

@@ -78,6 +78,7 @@ def sent_away(errand: Errand) -> Artifact:
     """
     job, watcher = errand.job, watch.current()
     assert watcher is not None, "a run is written down"
+    watcher.elsewhere = True
     identity = stage_fingerprint(job.stage, job.config, job.inputs)
     with (
         Draft(job.store, job.stage.name, identity) as draft,
@@ -204,7 +205,6 @@ class _Dispatch:
     def _show(self) -> None:
         """Tell the progress, as far as the store knows it."""
         made, extent = done(self.draft, self.watch.extent), self.watch.extent
-        self.watch(made, extent.total, extent.unit)
         self.progress(made, extent.total, extent.unit)
 
     def _say_untaken(self) -> None:

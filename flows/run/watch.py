@@ -31,6 +31,8 @@ class Watch:
     samples: int = 0
     working_s: float = 0.0
     devices: int = 1
+    elsewhere: bool = False
+    """The work is done on other workers, which measure it."""
     started_s: float = field(init=False)
     _last: tuple[int, float] | None = None
 
@@ -57,6 +59,8 @@ class Watch:
     def measured(self) -> dict[str, float | int | str | None]:
         """The measured fields of a StageRun, so far."""
         seconds, gpu = self.seconds, cuda()
+        if self.elsewhere:
+            return {"seconds": seconds}
         by_others = self.devices > 1  # processes of their own
         return {
             "seconds": seconds,

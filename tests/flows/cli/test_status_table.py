@@ -69,6 +69,12 @@ def test_all_that_is_known_of_a_run() -> None:
     assert "cancelled, exit SIGTERM" in _text(run_table(ended, _after(0)))
 
 
+def test_a_run_that_was_sent_says_of_which_it_is_a_part() -> None:
+    sent = RUN.model_copy(update={"run_id": "child", "part_of": RUN.run_id})
+    assert "mini, part of 2026-01-02T030405-abc" in _text(runs_table([RUN, sent], _after(0))).splitlines()[1]
+    assert _text(run_table(sent, _after(0))).count("child of mini, part of 2026-01-02T030405-abc: running") == 1
+
+
 def test_a_run_by_the_beginning_of_its_name() -> None:
     other = RUN.model_copy(update={"run_id": "2026-01-02T030405-abcd"})
     assert find_run([RUN, other], RUN.run_id) is RUN, "a whole name is that one"

@@ -145,6 +145,7 @@ def test_shares_are_given_out_and_finished_here(server: SyncPrefectClient, store
     assert sorted(hands.names) == shares, "not more than there are groups"
     (record,) = list_runs(store)
     assert {one.run for one in hands.sent} == {record.run_id} and record.stages[0].state == "done"
+    assert record.stages[0].device_seconds is None, "who did it has measured it"
     assert whole(the_job(open_store(tmp_path / "alone"))).digest == made.digest
 
 
