@@ -85,7 +85,7 @@ def test_pictures_that_were_added_are_measured_by_their_address(store: Store, tm
     (tmp_path / "drawn").mkdir()
     (tmp_path / "drawn" / "0.png").write_bytes(b"picture")
     made, _ = add(store, tmp_path / "drawn", "pictures")
-    told = measuring(asked(made.uri, None, None), "coco2014-30k", (), store, CHAIN).model_dump()
+    told = recipe_of(asked(made.uri, None, None), "coco2014-30k", (), store, CHAIN).model_dump()
     assert told["pictures"] == made.uri and told["model"]["path"] == "mini"
 
 
