@@ -18,7 +18,6 @@ def test_it_is_the_version_and_what_the_files_say(tmp_path: Path) -> None:
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "weights"))
     assert _release_of(tmp_path) == release(), "wherever it lies"
     assert release().startswith(f"{importlib.metadata.version(PACKAGE)}+")
-    (tmp_path / "infra" / "docker").mkdir()
     (tmp_path / "infra" / "docker" / "notes.txt").write_text("no code")
     assert _release_of(tmp_path) == release()
     for changed in ("models/losses.py", "flows/recipes/tiny.yaml"):
