@@ -100,7 +100,14 @@ def _torchrun(job: Path, count: int) -> Iterator[subprocess.Popen[bytes]]:
 def _environment(count: int) -> Mapping[str, str]:
     """This process's, with the modules that it finds, and its threads shared out."""
     threads = str(max(1, torch.get_num_threads() // count))
-    return {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return {
+        "OMP_NUM_THREADS": threads,
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        # each start of the ranks has a store of its own: in a shared one a new rank finds the address of a dead one
+        # (pytorch/pytorch#135712)
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }
 
 
 def _heard(process: subprocess.Popen[bytes], progress: Progress) -> tuple[str | None, bool]:

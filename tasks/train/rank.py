@@ -46,9 +46,11 @@ def main(job: Path) -> None:
     code, tell = 1, Telling()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.ask())
-    threading.Thread(target=_look_up, args=(os.getppid(),), name="instaflow-parent", daemon=True).start()
+    met = threading.Event()
+    threading.Thread(target=_look_up, args=(os.getppid(), met, tell), name="instaflow-parent", daemon=True).start()
     try:
         with ranks.joined():
+            met.set()
             pickle.loads(job.read_bytes())(tell.progress if os.environ["LOCAL_RANK"] == "0" else silent)
         code = 0
     except stopping.Stopped:
@@ -62,14 +64,20 @@ def main(job: Path) -> None:
         os._exit(code)  # an interpreter that ends by itself may wait for ranks that are gone
 
 
-def _look_up(launcher: int) -> None:
-    """Ask for a stop when standard input ends; leave at once when torchrun is gone, which would have ended us."""
+def _look_up(launcher: int, met: threading.Event, tell: Telling) -> None:
+    """Ask for a stop when standard input ends; leave at once when torchrun is gone, which would have ended us.
+
+    Who has not `met` the other ranks has nothing to finish, and may wait for one that never comes: it leaves, too.
+    """
     watched = [0]
     while os.getppid() == launcher:
         ended, _, _ = select.select(watched, [], [], _LOOK_EVERY_S)
         if ended and not os.read(0, 1):
             watched = []
             stopping.ask()
+        if stopping.asked() and not met.is_set():
+            tell("stopped")
+            os._exit(0)
     os._exit(1)
 
 

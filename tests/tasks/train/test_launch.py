@@ -49,6 +49,24 @@ def test_a_killed_rank_is_a_restart_from_the_last_checkpoint(by_two: Path, tmp_p
     assert (found["weights"], found["losses"]) == (undisturbed["weights"], undisturbed["losses"]), "bitwise"
 
 
+LATE = """
+import os, pathlib, time
+if os.environ.get("RANK") == "1":
+    restart = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    pathlib.Path(__file__).with_name(f"start-{restart}").touch()
+    time.sleep(5 * int(restart))
+"""
+
+
+@pytest.mark.slow
+def test_a_restarted_rank_never_meets_one_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of the new ranks comes late: the first one must not call its predecessor."""
+    (tmp_path / "sitecustomize.py").write_text(LATE)
+    monkeypatch.syspath_prepend(tmp_path)
+    launch(partial(one_after_the_other, tmp_path, [Way("killed", killed=15)]), 2, silent)
+    assert [path.name for path in sorted(tmp_path.glob("start-*"))] == ["start-0", "start-1"]
+
+
 @pytest.mark.slow
 def test_told_to_stop_all_ranks_stop_at_the_same_step_with_a_checkpoint(alone: Path, tmp_path: Path) -> None:
     told = list[int]()
@@ -114,6 +132,33 @@ def test_no_rank_outlives_what_started_it(killed: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("stopped-*")) == (
         ["stopped-0", "stopped-1"] if killed == "launcher" else []
     )
+
+
+NEVER = """
+import os, pathlib, time
+if "RANK" in os.environ and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    pathlib.Path(__file__).with_name("pid-" + os.environ["RANK"]).write_text(str(os.getpid()))
+    time.sleep(600 * int(os.environ["RANK"]))
+"""
+
+
+@pytest.mark.slow
+def test_a_rank_that_waits_for_another_leaves_with_its_launcher(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NEVER)
+    process = launcher(_DAWDLING.format(folder=str(tmp_path)), PYTHONPATH=str(tmp_path))
+    try:
+        until(lambda: process.poll() is not None or all((tmp_path / f"pid-{rank}").exists() for rank in (0, 1)))
+        first, late = (psutil.Process(int((tmp_path / f"pid-{rank}").read_text())) for rank in (0, 1))
+        torchrun = late.parent()
+        assert torchrun is not None
+        until(lambda: any(where.status == psutil.CONN_LISTEN for where in first.net_connections()))
+        process.kill()
+        until(lambda: not first.is_running() or first.status() == psutil.STATUS_ZOMBIE)
+        late.kill()
+        until(lambda: not torchrun.is_running() or torchrun.status() == psutil.STATUS_ZOMBIE)
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.slow
