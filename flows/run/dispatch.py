@@ -148,8 +148,7 @@ class _Dispatch:
 
     def _await(self) -> list[State[Any]]:
         """Wait until no child is under way; how those ended that did not complete. The crashed ones are replaced."""
-        deaths, beat, look, untaken = list[State[Any]](), _Due(BEAT_S), _Due(_LOOK_S), _Due(_TAKEN_WITHIN_S)
-        alone_s, idle = time.monotonic(), 0  # since when nobody is under way; looks at which everything was there
+        deaths, alone_s, rounds = list[State[Any]](), time.monotonic(), _Rounds(self)
         while True:
             runs = self.children.all()
             live = [run for run in runs if not is_over(run)]
@@ -164,16 +163,9 @@ class _Dispatch:
             replaced = [_share_of(run) for run in crashed if run.state and run.state.name != LOST]
             if live and replaced and self._grown():
                 self._send(replaced)
-            if beat():
-                self.watch.beat()
-            if look():
-                self._show()
-                idle = idle + 1 if self._missing() == 0 else 0
-                if idle > 1:  # who is still under way is gone, or sleeps: nothing is left for it
-                    self.children.cancel()
-                    return deaths
-            if untaken() and live and all(run.state and run.state.is_scheduled() for run in live):
-                self._say_untaken()
+            if rounds(live):
+                self.children.cancel()
+                return deaths
             time.sleep(POLL_S)
 
     def _finished(self) -> Artifact | None:
@@ -213,3 +205,23 @@ class _Dispatch:
 
     def _say(self, text: str) -> None:
         terminal.console().print(f"{self.errand.stage_id}: {text}", markup=False, soft_wrap=True)
+
+
+class _Rounds:
+    """What is done now and then while children are at work."""
+
+    def __init__(self, dispatch: _Dispatch) -> None:
+        self._dispatch, self._idle = dispatch, 0
+        self._beat, self._look, self._untaken = _Due(BEAT_S), _Due(_LOOK_S), _Due(_TAKEN_WITHIN_S)
+
+    def __call__(self, live: Sequence[FlowRun]) -> bool:
+        """Beat, show the progress, say that nobody comes; whether those under way have nothing left to do."""
+        if self._beat():
+            self._dispatch.watch.beat()
+        if self._look():
+            self._dispatch._show()
+            # at the second look who is still under way is gone, or sleeps
+            self._idle = 0 if self._dispatch._missing() else self._idle + 1
+        if self._untaken() and live and all(run.state and run.state.is_scheduled() for run in live):
+            self._dispatch._say_untaken()
+        return self._idle > 1

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from flows.run import runner, sources
+from flows.server.connection import connected
 from infra.store import open_store
 from tasks.stages import STAGES
 from tests import ROOT
@@ -18,6 +20,15 @@ from tests.flows.kitchen import Kitchen
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(scope="module")
+def api(prefect_home: Path) -> Iterator[SyncPrefectClient]:
+    """A client of a real server, which the module's flows report to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(prefect_home))
+        with connected(), get_client(sync_client=True) as client:
+            yield client
 
 
 @pytest.fixture

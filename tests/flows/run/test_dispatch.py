@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect import flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectAlreadyExists
@@ -23,7 +23,6 @@ from flows.run.recording import recording
 from flows.run.sent import Sent
 from flows.run.stage_flow import STAGE_FLOWS
 from flows.server.children import Children, children
-from flows.server.connection import connected
 from infra.artifact import Artifact, base_of
 from infra.environment import utc_now
 from infra.errors import UserError
@@ -41,19 +40,13 @@ Doing = Callable[[FlowRun, Job], State[Any]]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def server(prefect_home: Path) -> Iterator[SyncPrefectClient]:
+def server(api: SyncPrefectClient) -> SyncPrefectClient:
     """A server that knows the stage `world` on the pool `hands`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(prefect_home))
-        with connected(), get_client(sync_client=True) as client:
-            try:
-                client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-            except ObjectAlreadyExists:
-                pass
-            flow_id = client.create_flow_from_name("world")
-            schema = STAGE_FLOWS["world"].parameters.model_dump()
-            client.create_deployment(flow_id, name=POOL, work_pool_name=POOL, parameter_openapi_schema=schema)
-            yield client
+    with suppress(ObjectAlreadyExists):
+        api.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+    flow_id, schema = api.create_flow_from_name("world"), STAGE_FLOWS["world"].parameters.model_dump()
+    api.create_deployment(flow_id, name=POOL, work_pool_name=POOL, parameter_openapi_schema=schema)
+    return api
 
 
 @dataclass

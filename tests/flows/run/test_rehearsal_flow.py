@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prefect import flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Completed, Failed
 
@@ -17,7 +16,6 @@ from flows.recipes import chain_of, load_recipe
 from flows.run import rehearsal_flow
 from flows.run.rehearsal_flow import _pool, rehearsal, rehearse
 from flows.run.selection import EVERYTHING
-from flows.server.connection import connected
 from infra.errors import UserError
 from infra.store import open_store
 
@@ -42,13 +40,10 @@ def test_it_is_where_the_first_stage_with_a_place_of_its_own_is(placement: str, 
 
 
 @pytest.fixture(scope="module")
-def server(prefect_home: Path) -> Iterator[SyncPrefectClient]:
+def server(api: SyncPrefectClient) -> SyncPrefectClient:
     """A server that knows the rehearsal on the pool `gpu`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(prefect_home))
-        with connected(), get_client(sync_client=True) as client:
-            client.create_deployment(client.create_flow_from_name("rehearsal"), name="gpu")
-            yield client
+    api.create_deployment(api.create_flow_from_name("rehearsal"), name="gpu")
+    return api
 
 
 @pytest.mark.server

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.states import Cancelling, Running
 
 from flows.server.children import children, is_cancelling, is_over
-from flows.server.connection import connected
 
 pytestmark = pytest.mark.server
 ONE, OTHER = "world/0000000000000001", "world/0000000000000002"
 
 
 @pytest.fixture(scope="module")
-def server(prefect_home: Path) -> Iterator[SyncPrefectClient]:
+def server(api: SyncPrefectClient) -> SyncPrefectClient:
     """A server with one deployment."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(prefect_home))
-        with connected(), get_client(sync_client=True) as client:
-            client.create_deployment(client.create_flow_from_name("sent"), name="away")
-            yield client
+    api.create_deployment(api.create_flow_from_name("sent"), name="away")
+    return api
 
 
 def test_children_are_the_flow_runs_own_and_the_artifacts(server: SyncPrefectClient) -> None:
