@@ -19,7 +19,7 @@ from infra.artifact import Artifact, ArtifactMissing, Draft, Files, Folder, Pinn
 from infra.artifact.fingerprint import fingerprint
 from infra.artifact.held import Held
 from infra.artifact.manifest import UnitRecord
-from infra.artifact.redo import mark_damage, why_redo
+from infra.artifact.redo import intact, why_redo
 from infra.environment import utc_now
 from infra.errors import UserError
 from infra.recipe import ASIDE, FILES, Section
@@ -168,15 +168,11 @@ def find_cached(stage: Stage, config: Section, inputs: Mapping[str, Source], sto
 
     Raises StoreError: an outage is no miss.
     """
-    found = _committed(stage, config, inputs, store)
-    return None if found is None or why_redo(found) else found
-
-
-def _committed(stage: Stage, config: Section, inputs: Mapping[str, Source], store: Store) -> Artifact | None:
     try:
-        return Artifact.open(store, stage.name, stage_fingerprint(stage, config, inputs))
+        found = Artifact.open(store, stage.name, stage_fingerprint(stage, config, inputs))
     except ArtifactMissing:
         return None
+    return None if why_redo(found) else found
 
 
 @dataclass(frozen=True)
@@ -250,11 +246,7 @@ def finish_stage(job: Job) -> Artifact:
 
 def _standing(job: Job) -> Artifact | None:
     """The committed artifact if it is to stay; that which is damaged is marked."""
-    committed = _committed(job.stage, job.config, job.inputs, job.store)
-    if committed is None or why_redo(committed) is None:
-        return committed
-    mark_damage(committed)
-    return None
+    return intact(job.store, job.stage.name, stage_fingerprint(job.stage, job.config, job.inputs))
 
 
 @dataclass

@@ -263,6 +263,14 @@ _TABLE = (
 STAGES = {stage.name: stage for stage in _TABLE}
 
 
+def gpus_fault(stage: Stage, gpus: int) -> str | None:
+    """What is wrong with giving a stage so many devices; None if nothing is."""
+    if gpus == 1 or stage.ranks:
+        return None
+    able = ", ".join(one.name for one in STAGES.values() if one.ranks)
+    return f"found {gpus}, expected 1: only {able} are done by several together."
+
+
 def stage_of(stage_id: str) -> Stage:
     """The stage of an id: `pairs-student` is a `pairs`."""
     return STAGES[stage_id.partition("-")[0]]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from flows.algorithms.chain import Chain
 from tasks.sections import Place, Recipe
-from tasks.stages import STAGES, stage_of
+from tasks.stages import STAGES, gpus_fault, stage_of
 
 DEFAULT = "default"
 
@@ -28,8 +28,7 @@ def placement_faults(chain: Chain) -> Iterator[str]:
             near = difflib.get_close_matches(name, known, n=1) or known
             yield f"placement.{name}: no stage of {chain.recipe.name}. Did you mean {near[0]}?"
             continue
-        if place.gpus > 1 and name != DEFAULT and not stage_of(name).ranks:
-            able = ", ".join(stage.name for stage in STAGES.values() if stage.ranks)
-            yield f"placement.{name}.gpus: found {place.gpus}, expected 1: only {able} are done by several together."
+        if name != DEFAULT and (fault := gpus_fault(stage_of(name), place.gpus)):
+            yield f"placement.{name}.gpus: {fault}"
         if place.workers > 1 and place.pool is None:
             yield f"placement.{name}.workers: {place.workers} workers need a pool: set placement.{name}.pool."

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import Parameter, Signature
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from prefect import Flow, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
+from prefect.utilities.annotations import quote
 from pydantic import Field
 
 from flows.run import opened, terminal, watch
@@ -34,7 +36,7 @@ from tasks.progress import Progress
 from tasks.sections import Performance
 from tasks.share import Share
 from tasks.stage import Job, Make, do_job, here, make_share, stage_fingerprint
-from tasks.stages import STAGES, Stage, stage_of
+from tasks.stages import STAGES, Stage, gpus_fault, stage_of
 
 Result = State[str] | str
 DOOR = "flows.stage_flows"
@@ -104,72 +106,64 @@ def run(
     One that was sent for a share of the units leaves the artifact to the pipeline. A training is shared out over so
     many `gpus` of this machine, or processes where it has none. Raises UserError for another stage on several.
     """
-    stage = stage_of(stage_id)
-    if gpus > 1 and not stage.ranks:
-        able = ", ".join(one.name for one in STAGES.values() if one.ranks)
-        raise UserError(f"stage {stage.name}: gpus: {gpus}; expected 1: only {able} are done by several together")
-    if watch.current() is not None:
-        return _told(*_done(stage_id, config, inputs, store_url, performance, gpus))
-    arrive(store_url)
+    stage, is_called = stage_of(stage_id), watch.current() is not None
+    if fault := gpus_fault(stage, gpus):
+        raise UserError(f"stage {stage.name}: gpus: {fault}")
+    if not is_called:
+        arrive(store_url)
     store = open_store(store_url)
     with opened.remembering():
-        taken = _Sources(stage, inputs, store)
-        require_same_inputs(stage_id, taken, sent)
-        base = base_of(stage.name, stage_fingerprint(stage, config, taken))
-        tag_this_run(stage_tags(stage_id, base))
-        told = sent or Sent(recipe=ALONE, given=given_name([(role, source.digest) for role, source in taken.items()]))
-        with (
-            recording(store, told.recipe, given=told.given, part_of=told.run) as record,
-            record.stage(stage_id, base, config, taken) as made,
-        ):
-            uri, cached = _done(stage_id, config, inputs, store_url, performance, gpus, told.share)
-            made(opened.find(store, uri) if told.share is None or cached else None, cached)
-    return _told(uri, cached)
-
-
-def _told(uri: str, cached: bool) -> Result:
+        job = Job(stage, config, _Sources(stage, inputs, store), store, performance)
+        if is_called:
+            artifact, cached = _done(stage_id, job, gpus)
+        else:
+            artifact, cached = _alone(stage_id, job, gpus, sent)
+    uri = artifact.uri if artifact else f"{store.url}/{_base(job)}"
     return Completed(name="Cached", message=uri, data=uri) if cached else uri
 
 
-def _done(
-    stage_id: str,
-    config: Section,
-    inputs: dict[str, str],
-    store_url: str,
-    performance: Performance,
-    gpus: int,
-    share: Share | None = None,
-) -> tuple[str, bool]:
-    """The URI of the stage's artifact, and whether it had been made before."""
-    stage, store = stage_of(stage_id), open_store(store_url)
-    cached = opened.cached(stage, config, _Sources(stage, inputs, store), store)
+def _alone(stage_id: str, job: Job, gpus: int, sent: Sent | None) -> tuple[Artifact | None, bool]:
+    """As :func:`_done`, written down as a run of its own."""
+    require_same_inputs(stage_id, job.inputs, sent)
+    base = _base(job)
+    tag_this_run(stage_tags(stage_id, base))
+    given = given_name([(role, source.digest) for role, source in job.inputs.items()])
+    told = sent or Sent(recipe=ALONE, given=given)
+    with (
+        recording(job.store, told.recipe, given=told.given, part_of=told.run) as record,
+        record.stage(stage_id, base, job.config, job.inputs) as made,
+    ):
+        artifact, cached = _done(stage_id, job, gpus, told.share)
+        made(artifact, cached)
+    return artifact, cached
+
+
+def _base(job: Job) -> str:
+    return base_of(job.stage.name, stage_fingerprint(job.stage, job.config, job.inputs))
+
+
+def _done(stage_id: str, job: Job, gpus: int, share: Share | None = None) -> tuple[Artifact | None, bool]:
+    """The stage's artifact, None after a share of it, and whether it had been made before."""
+    cached = opened.cached(job.stage, job.config, job.inputs, job.store)
     if cached is None:
-        return work.with_options(name=stage.name)(stage_id, config, inputs, store_url, performance, gpus, share), False
+        # quoted: Prefect would look into every field of it for results of other tasks
+        uri = work.with_options(name=job.stage.name)(stage_id, cast(Job, quote(job)), gpus, share)
+        return opened.find(job.store, uri) if uri else None, False
     with mirrored(stage_id) as mirror:
         mirror.finished(cached, cached=True)
-    return cached.uri, True
+    return cached, True
 
 
 # No cache of Prefect's: it takes an outage of its store for a miss. One task run for all units: a thousand of
 # them lock SQLite.
 @task(cache_policy=NO_CACHE, persist_result=False)
-def work(
-    stage_id: str,
-    config: Section,
-    inputs: dict[str, str],
-    store_url: str,
-    performance: Performance,
-    gpus: int,
-    share: Share | None,
-) -> str:
-    """Do the stage, or a share of it; the URI of its artifact."""
+def work(stage_id: str, job: Job, gpus: int, share: Share | None) -> str | None:
+    """Do the stage, or a share of it; the URI of its artifact if that is finished."""
     expect_task_run()
-    stage, store = stage_of(stage_id), open_store(store_url)
-    sources = _Sources(stage, inputs, store)
     watcher = watch.current()
     assert watcher is not None, "a run is written down"
     watcher.devices = gpus
-    job = Job(stage, config, sources, store, performance, _made_by(stage, gpus))
+    job = replace(job, make=_made_by(job.stage, gpus))
     mirror_of = stage_id if share is None else f"{stage_id}-share-{share.number + 1}"
     with mirrored(mirror_of) as mirror, _everywhere(stage_id, mirror.progress, watcher) as progress:
 
@@ -177,9 +171,10 @@ def work(
             return do_job(job, progress) if share is None else make_share(job, share, progress)
 
         artifact = attended(done, watcher.beat, BEAT_S, on_stop=lambda: _say_stopping(stage_id))
-        if artifact:
-            mirror.finished(opened.remember(artifact), cached=False)
-    return artifact.uri if artifact else f"{store.url}/{base_of(stage.name, stage_fingerprint(stage, config, sources))}"
+        if artifact is None:
+            return None
+        mirror.finished(opened.remember(artifact), cached=False)
+    return artifact.uri
 
 
 def _made_by(stage: Stage, gpus: int) -> Make:

@@ -93,6 +93,18 @@ def why_redo(artifact: Artifact) -> str | None:
     return "; ".join(dict.fromkeys(mark.reason for mark in marks.values())) or _damage(artifact, sizes)
 
 
+def intact(store: Store, stage: str, fingerprint: str) -> Artifact | None:
+    """The committed artifact if it is to stay; one that lacks a file is marked. Raises UserError, StoreError."""
+    try:
+        found = Artifact.open(store, stage, fingerprint)
+    except ArtifactMissing:
+        return None
+    if why_redo(found) is None:
+        return found
+    mark_damage(found)
+    return None
+
+
 def mark_damage(artifact: Artifact) -> None:
     """Have it redone where a file is lacking and no mark says so: what replaces it may be other bytes."""
     sizes = artifact.store.sizes(artifact.base)

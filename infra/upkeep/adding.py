@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from infra.artifact import Artifact, ArtifactMissing, Draft, Folder
+from infra.artifact import Artifact, Draft, Folder
 from infra.artifact.fingerprint import fingerprint, tree_files
 from infra.artifact.manifest import ADDED, tree_digest_of
-from infra.artifact.redo import mark_damage, why_redo
+from infra.artifact.redo import intact
 from infra.artifact.stamps import state_of
 from infra.environment import utc_now
 from infra.errors import UserError
@@ -35,22 +35,11 @@ def add(
     if not tree_files(folder):
         raise UserError(f"{folder}: holds no file. Check the path; it starts at {Path.cwd()}.")
     identity = fingerprint(ADDED, _VERSION, {"tree": tree}, {tree: source.digest})
-    found = _there(store, identity)
+    found = intact(store, ADDED, identity)
     made = found or _put(store, source, tree, identity, sent)
     if made.base not in pinned(store):
         pin(store, made, f"added from {source.uri}")
     return made, found is None
-
-
-def _there(store: Store, identity: str) -> Artifact | None:
-    try:
-        found = Artifact.open(store, ADDED, identity)
-    except ArtifactMissing:
-        return None
-    if why_redo(found) is None:
-        return found
-    mark_damage(found)
-    return None
 
 
 def _put(store: Store, source: Folder, tree: str, identity: str, sent: Callable[[int], object]) -> Artifact:
