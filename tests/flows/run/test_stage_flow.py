@@ -77,7 +77,7 @@ def test_a_secret_in_a_parameter_is_refused_and_not_repeated(address: str, tmp_p
 @pytest.mark.parametrize("name", ["pairs", "clip"])
 def test_what_several_devices_cannot_do_together_is_refused(name: str, tmp_path: Path) -> None:
     config = STAGES[name].section()
-    with pytest.raises(UserError, match=f"stage {name}: gpus: found 2, expected 1: only reflow, distill, direct are done"):
+    with pytest.raises(UserError, match=f"stage {name}: gpus: found 2, expected 1: only reflow, distill"):
         stage_flow.run(name, config, {}, str(tmp_path), Performance(), gpus=2)
 
 
