@@ -291,6 +291,9 @@ def mini(
     print(embed(made, out or WEIGHTS))
 
 
+_ANSWERS_WITHIN_S = 60.0  # on a machine that is very busy
+
+
 @app.command()
 def server(port: Annotated[int, typer.Option(min=0, max=65535, help="port on 127.0.0.1")] = 4200) -> None:
     """Open the Prefect server on the records of earlier runs; runs started meanwhile report to it."""
@@ -303,7 +306,7 @@ def server(port: Annotated[int, typer.Option(min=0, max=65535, help="port on 127
             f"{endpoint.url.removesuffix('/api')}  (the UI asks for the `auth` in {door}; Ctrl-C stops)", soft_wrap=True
         )
         try:
-            while endpoint.is_up():
+            while endpoint.is_up(_ANSWERS_WITHIN_S):
                 time.sleep(1)
         except KeyboardInterrupt:
             say.print("stopping")

@@ -40,10 +40,10 @@ class Endpoint:
         found = {"PREFECT_API_URL": self.url}
         return found | ({"PREFECT_API_AUTH_STRING": self.auth} if self.auth else {})
 
-    def is_up(self) -> bool:
-        """Whether the server answers."""
+    def is_up(self, within_s: float = 2.0) -> bool:
+        """Whether the server answers in time; one that is gone is told from a busy one at once."""
         try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=within_s) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -85,8 +85,7 @@ def open_door(endpoint: Endpoint) -> Iterator[Path]:
     """Lets other runs of this user find the server: a file only they can read, gone with the block."""
     door = _door(state_folder())
     door.unlink(missing_ok=True)
-    with os.fdopen(os.open(door, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(asdict(endpoint), file)
+    _write_private(door, json.dumps(asdict(endpoint)))
     try:
         yield door
     finally:
@@ -97,11 +96,27 @@ def _door(folder: Path) -> Path:
     return folder / "server.json"
 
 
+def _password(folder: Path) -> str:
+    """What opens the servers of this folder, made once: workers that stand outlive a restart of theirs."""
+    kept = folder / "server-password"
+    if kept.exists() and (found := kept.read_text()):
+        return found
+    kept.unlink(missing_ok=True)  # of one that was killed right here
+    _write_private(kept, made := secrets.token_urlsafe(24))
+    return made
+
+
+def _write_private(path: Path, text: str) -> None:
+    """A new file that only its user can read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
 def _start(
     folder: Path, port: int, with_ui: bool, meanwhile: Callable[[], object]
 ) -> tuple[subprocess.Popen[bytes], Endpoint]:
-    auth = f"instaflow:{secrets.token_urlsafe(24)}"
     with _alone(folder):
+        auth = f"instaflow:{_password(folder)}"
         for _ in range(_ATTEMPTS):
             endpoint = Endpoint(f"http://127.0.0.1:{port or _free_port()}/api", auth)
             process = _launch(folder, endpoint, with_ui)

@@ -58,6 +58,15 @@ def test_a_door_that_a_killed_server_left_is_replaced(home: Path) -> None:
         assert stat.S_IMODE(door.stat().st_mode) == 0o600 and "yesterday" not in door.read_text()
 
 
+def test_the_password_outlives_the_server_and_is_for_its_user_alone(home: Path) -> None:
+    made = local._password(home)
+    assert len(made) >= 32 and local._password(home) == made
+    (kept,) = home.iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    kept.write_text("")
+    assert len(local._password(home)) >= 32, "nobody comes in without one"
+
+
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"address": "x"}', json.dumps({"url": NOBODY.url})])
 def test_no_server_stands_behind_a_door_that_leads_nowhere(home: Path, content: str | None) -> None:
     if content is not None:
