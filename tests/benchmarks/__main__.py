@@ -19,6 +19,7 @@ NAMES = (
     "cached",
     "suite",
     "quality",
+    "seeds",
     "prompts",
     "pairs",
     "plan",

@@ -8,7 +8,7 @@ from flows.algorithms.instaflow import CLAIMS
 from flows.cli.results import last_artifact
 from infra.errors import UserError
 from infra.store import open_store
-from tasks.evaluate.measured import Metrics, read_metrics
+from tasks.evaluate.measured import read_metrics
 from tasks.evaluate.verdicts import Verdict, verdicts
 from tests.benchmarks.row import NOT_MEASURED, Options, Row
 
@@ -22,19 +22,21 @@ def measure(options: Options) -> list[Row]:
     except UserError as error:
         remedy = f"run `make demo` first: {error}"
         return [Row(one.title, NOT_MEASURED, one.bound, None, remedy) for one in verdicts(CLAIMS, ())]
-    return [_row(one, metrics) for one in verdicts(CLAIMS, metrics.records)]
+    images, machine = metrics.protocol.get("num_images", "?"), metrics.protocol.get("machine", "unknown machine")
+    found = verdicts(CLAIMS, metrics.records)
+    return [verdict_row(one.title, one, f"{images} pictures, {machine}") for one in found]
 
 
 def _metrics_file(store: Path) -> Path:
     return last_artifact(open_store(store), RECIPE, "evaluate").fetch("metrics.json")
 
 
-def _row(verdict: Verdict, metrics: Metrics) -> Row:
-    images, machine = metrics.protocol.get("num_images", "?"), metrics.protocol.get("machine", "unknown machine")
+def verdict_row(name: str, verdict: Verdict, of: str) -> Row:
+    """A claim's row, with what it was measured on."""
     return Row(
-        verdict.title,
+        name,
         verdict.headline,
         verdict.bound,
         {"met": True, "missed": False}.get(verdict.outcome or ""),
-        f"{'undecided: ' if verdict.outcome == 'undecided' else ''}{verdict.detail}; {images} pictures, {machine}",
+        f"{'undecided: ' if verdict.outcome == 'undecided' else ''}{verdict.detail}; {of}",
     )
