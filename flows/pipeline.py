@@ -5,16 +5,16 @@ What is done reads like the paper in flows/algorithms; here it is told to Prefec
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import Flow, flow, tags
 from prefect.runtime import flow_run
-from pydantic import Field
 
 from flows.algorithms import algorithms, find_algorithm
 from flows.algorithms.algorithm import Algorithm
 from flows.recipes import chain_of, load_recipe
 from flows.run import opened
+from flows.run.form import STORE, Public
 from flows.run.preflight import pictures_looked_at, preflight
 from flows.run.rehearsal_flow import rehearse
 from flows.run.runner import LeftOut, recorded
@@ -25,15 +25,10 @@ from infra.errors import UserError
 from infra.store import open_store
 from tasks.sections import ModelSource, Recipe
 
-_NO_SECRET = {"pattern": r"^(?!.*://[^/]*@)(?!.*://.*[?#])"}
-"""Refused by the server, before it is written down."""
-
-Public = Annotated[str, Field(json_schema_extra=_NO_SECRET)]
-
-_FORM = """
+_FORM = f"""
 
 Args:
-    store: s3://BUCKET/PATH, or the absolute path of a folder that all workers share
+    store: {STORE}
     recipe: a bundled recipe's name, or the path of a YAML file that the worker can read
     overrides: fields of the recipe that are set, each like pairs.steps=10
     choice: which stages are run; all of them, if nothing is said

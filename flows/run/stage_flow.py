@@ -18,6 +18,7 @@ from prefect.utilities.annotations import quote
 from pydantic import Field
 
 from flows.run import opened, terminal, watch
+from flows.run.form import STORE, Public
 from flows.run.recording import ALONE, recording
 from flows.run.sent import Sent, called, require_same_inputs
 from flows.run.sources import open_input
@@ -68,13 +69,25 @@ def _called() -> str:
     return called(told["name"], Sent.model_validate(sent).share if sent else None)
 
 
+_FORM = f"""
+
+Args:
+    inputs: what is read, by role, as JSON: an artifact of the store (stage/fingerprint), the absolute path of a folder\
+ that the worker has, or mini, the embedded teacher
+    store: {STORE}
+    name: the stage, and which of several: pairs-student
+    gpus: devices of one worker that a training is spread over
+    sent: what a pipeline tells those that it sends; nothing, by hand
+"""
+
+
 def _present(body: Callable[..., Result], stage: Stage) -> None:
     """What Prefect reads off a function: name, place, description, typed parameters."""
     defaults = {"performance": Performance(), "name": stage.name, "gpus": 1, "sent": None}
     types: dict[str, Any] = {
         "config": stage.section,
-        "inputs": dict[str, str],
-        "store": str,
+        "inputs": dict[str, Public],
+        "store": Public,
         "performance": Performance,
         "name": Annotated[str, Field(pattern=rf"^{stage.name}(-[A-Za-z0-9._-]+)?$")],
         "gpus": Count,
@@ -86,7 +99,7 @@ def _present(body: Callable[..., Result], stage: Stage) -> None:
     ]
     body.__name__ = body.__qualname__ = stage.name
     body.__module__ = DOOR
-    body.__doc__ = f"{stage.does}. Inputs: {', '.join(stage.inputs) or 'none'}."
+    body.__doc__ = f"{stage.does}. Inputs: {', '.join(stage.inputs) or 'none'}.{_FORM}"
     body.__annotations__ = {**types, "return": Result}
     body.__signature__ = Signature(parameters, return_annotation=Result)  # type: ignore[attr-defined]
 
