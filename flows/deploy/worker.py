@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskStatus
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
@@ -19,6 +20,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from flows.server.arrival import HOME
+from flows.server.leftovers import end_leftovers
 from infra.errors import UserError
 
 _LOOK_EVERY_S = 0.1
@@ -54,11 +56,14 @@ class Worker(ProcessWorker):
     async def run(
         self, flow_run: FlowRun, configuration: ProcessJobConfiguration, task_status: _Status | None = None
     ) -> ProcessWorkerResult:
-        """Do one run in a process of its own."""
+        """Do one run in a process of its own; what that leaves RUNNING when it is killed is ended."""
         try:
-            return await super().run(flow_run, configuration, _Noted(self._supervisors, flow_run.id, task_status))
+            ended = await super().run(flow_run, configuration, _Noted(self._supervisors, flow_run.id, task_status))
         finally:
             self._supervisors.pop(flow_run.id, None)
+        if ended.status_code != 0:
+            await anyio.to_thread.run_sync(_bury, flow_run.id, ended.identifier)
+        return ended
 
     async def leave(self) -> None:
         """Take nothing more, and have what is running saved and requeued: 30 s later Prefect kills what remains."""
@@ -69,6 +74,14 @@ class Worker(ProcessWorker):
                     os.kill(process, signal.SIGTERM)
                     told.add(process)
             await anyio.sleep(_LOOK_EVERY_S)
+
+
+def _bury(flow_run: UUID, process: str) -> None:
+    """End what a process has left of a run, unless another has taken it up or will: that ends it then."""
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_run(flow_run)
+        if found.infrastructure_pid == process and found.state is not None and not found.state.is_scheduled():
+            end_leftovers(client, flow_run)
 
 
 class _Noted(TaskStatus[int]):
