@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench mini server deploy workers down install clean
+.PHONY: help demo test scenario lint bench mini server deploy workers down install clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
@@ -31,6 +31,9 @@ demo: $(STAMP) ## run the whole pipeline on the miniature world; leaves demo/rep
 
 test: $(STAMP) ## run every test
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
+
+scenario: $(STAMP) ## kill, freeze, cancel and take away workers and servers; print the time each costs
+	$(BIN)/python -m pytest -s -m scenario tests/workers/test_scenario.py $(PYTEST_ARGS)
 
 lint: $(STAMP) ## style and types
 	$(BIN)/ruff check .

@@ -79,8 +79,23 @@ def postgres() -> Iterator[Database]:
 @contextmanager
 def prefect_server(folder: Path, database: Database) -> Iterator[Endpoint]:
     """The server of the images, by their entry point, with its home in `folder`: behind a password, on the database."""
-    endpoint = Endpoint(f"http://127.0.0.1:{_free_port()}/api", f"instaflow:{secrets.token_hex(16)}")
-    environment = {
+    endpoint = an_endpoint()
+    environment = server_environment(folder, database, endpoint)
+    with running(SERVE, folder / "server.log", lambda _: endpoint.is_up(), env=environment):
+        yield endpoint
+
+
+SERVE = [str(ROOT / "infra" / "docker" / "entrypoint.sh"), "server"]
+
+
+def an_endpoint() -> Endpoint:
+    """A free port of this machine, and a password."""
+    return Endpoint(f"http://127.0.0.1:{_free_port()}/api", f"instaflow:{secrets.token_hex(16)}")
+
+
+def server_environment(folder: Path, database: Database, endpoint: Endpoint) -> dict[str, str]:
+    """What the images' server needs to be that endpoint, with its home in `folder`."""
+    return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": str(folder),
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
@@ -90,9 +105,6 @@ def prefect_server(folder: Path, database: Database) -> Iterator[Endpoint]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         **database.environment(),
     }
-    serve = [str(ROOT / "infra" / "docker" / "entrypoint.sh"), "server"]
-    with running(serve, folder / "server.log", lambda _: endpoint.is_up(), env=environment):
-        yield endpoint
 
 
 @contextmanager

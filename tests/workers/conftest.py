@@ -1,4 +1,4 @@
-"""One server with its workers for all tests of this folder, as `instaflow up` starts them, and more workers by hand."""
+"""Sites: a server and its workers, which come from a wheel, each in a folder of its own; one as `up` starts it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 
+from flows.algorithms.chain import Chain
 from flows.deploy.lost_runs import LOST
 from flows.recipes import chain_of, load_recipe
 from flows.run import sources
@@ -39,49 +40,38 @@ PERFORMANCE = Performance(sample_batch_size=8)
 
 
 @dataclass
-class House:
-    """The server and its workers. The last come from a wheel, each in a folder of its own."""
+class Site:
+    """A server that stands, and its workers: a wheel of this tree is installed in `folder`."""
 
     folder: Path
-    store: Store
-    prompts: Artifact
     client: SyncPrefectClient
+    surroundings: Mapping[str, str] = field(default_factory=dict)
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(self.folder / "installed"), "OMP_NUM_THREADS": "1"}
-
-    def worker(self, name: str, device: str) -> subprocess.Popen[bytes]:
-        """A worker of the pool gpu, which owns a device that this machine may not have."""
+    def worker(self, name: str, device: str = "", pool: str = "gpu") -> subprocess.Popen[bytes]:
+        """A worker in a folder of its own; it owns a device that this machine may not have."""
         here = self.folder / name
         here.mkdir()
-        command = [sys.executable, "-m", "flows.cli", "worker", "gpu", "--name", name, "--devices", device]
+        command = [sys.executable, "-m", "flows.cli", "worker", pool, "--name", name, "--devices", device]
+        environment = installed(self.folder) | self.surroundings
         with (here / "log").open("wb") as log:
             process = subprocess.Popen(
-                command, cwd=here, env=self.environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command, cwd=here, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         self.started.append(process)
         return process
+
+    def end(self) -> None:
+        """Every worker."""
+        for process in self.started:
+            process.terminate()
+        for process in self.started:
+            process.wait()
 
     def submit(self, deployment: str, **parameters: object) -> FlowRun:
         """As `prefect deployment run` does."""
         found = self.client.read_deployment_by_name(deployment)
         return self.client.create_flow_run_from_deployment(found.id, parameters=parameters)
-
-    def pairs(self, pool: str, job: PairsJob, store: Store) -> FlowRun:
-        """A run of pairs alone."""
-        return self.submit(
-            f"pairs/{pool}",
-            config=job.model_dump(mode="json"),
-            inputs={"teacher": "mini", "prompts": self.prompts.uri},
-            performance=PERFORMANCE.model_dump(mode="json"),
-            store=store.url,
-        )
-
-    def undisturbed(self, job: PairsJob, store: Store) -> Artifact:
-        """The same in this process."""
-        inputs: dict[str, Source] = {"teacher": sources.given("model", "mini"), "prompts": self.prompts}
-        return run_stage(stage_of("pairs"), job, inputs, store, PERFORMANCE, silent)
 
     def state(self, run: FlowRun) -> str | None:
         """What it is now."""
@@ -111,40 +101,65 @@ class House:
         pid = self.client.read_flow_run(run.id).infrastructure_pid
         return psutil.Process(int(pid or 0))
 
-    def units(self, store: Store) -> int:
-        """How many shards of pairs are committed."""
-        return sum("/units/" in path for path in store.list("pairs"))
-
     def logs(self) -> str:
         """What the workers said."""
         return "\n".join(f"{path}:\n{path.read_text()[-2000:]}" for path in self.folder.glob("*/log"))
+
+
+@dataclass
+class House(Site):
+    """The site that `instaflow up` makes, for all tests of a module."""
+
+    store: Store = field(kw_only=True)
+    prompts: Artifact = field(kw_only=True)
+
+    def pairs(self, pool: str, job: PairsJob, store: Store) -> FlowRun:
+        """A run of pairs alone."""
+        return self.submit(
+            f"pairs/{pool}",
+            config=job.model_dump(mode="json"),
+            inputs={"teacher": "mini", "prompts": self.prompts.uri},
+            performance=PERFORMANCE.model_dump(mode="json"),
+            store=store.url,
+        )
+
+    def undisturbed(self, job: PairsJob, store: Store) -> Artifact:
+        """The same in this process."""
+        inputs: dict[str, Source] = {"teacher": sources.given("model", "mini"), "prompts": self.prompts}
+        return run_stage(stage_of("pairs"), job, inputs, store, PERFORMANCE, silent)
+
+    def units(self, store: Store) -> int:
+        """How many shards of pairs are committed."""
+        return len(shards(store))
+
+
+def shards(store: Store) -> set[int]:
+    """Numbers of those that are committed."""
+    return {int(path[-11:-5]) for path in store.list("pairs") if "/units/shard-" in path}
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Iterator[House]:
     """Comes up by the command that a user types."""
     folder = tmp_path_factory.mktemp("house")
-    _install_wheel(folder)
+    install_wheel(folder)
     (folder / "pools.yaml").write_text(POOLS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_HOME", str(prefect_home))
-        _cli(folder, "up", "--pools", "pools.yaml", "--port", "0")
+        cli(folder, "up", "--pools", "pools.yaml", "--port", "0")
         try:
             with standing(), get_client(sync_client=True) as client:
                 store = open_store(folder / "store")
-                found = House(folder, store, _prompts(store), client)
+                found = House(folder, client, store=store, prompts=_prompts(store))
                 try:
                     yield found
                 finally:
-                    for process in found.started:
-                        process.terminate()
-                    for process in found.started:
-                        process.wait()
+                    found.end()
         finally:
-            _cli(folder, "down")
+            cli(folder, "down")
 
 
-def _install_wheel(folder: Path) -> None:
+def install_wheel(folder: Path) -> None:
     """Beside the tree: what is imported is found there, by PYTHONPATH."""
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)]
@@ -154,19 +169,33 @@ def _install_wheel(folder: Path) -> None:
     subprocess.run(install, check=True, cwd=folder)
 
 
-def _cli(folder: Path, *arguments: str) -> None:
-    environment = os.environ | {"PYTHONPATH": str(folder / "installed"), "OMP_NUM_THREADS": "1"}
+def installed(folder: Path) -> dict[str, str]:
+    """The environment of a process that has the wheel, and one thread."""
+    return os.environ | {"PYTHONPATH": str(folder / "installed"), "OMP_NUM_THREADS": "1"}
+
+
+def cli(folder: Path, *arguments: str, **surroundings: str) -> None:
+    """`instaflow ARGUMENTS` of the wheel, which has to succeed."""
+    environment = installed(folder) | surroundings
     command = [sys.executable, "-m", "flows.cli", *arguments]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
 
 
+def one_process(chain: Chain, stage_ids: Sequence[str], store: Store) -> dict[str, Artifact]:
+    """The stages of a chain made here, by id."""
+    made: dict[str, Artifact] = {}
+    for stage_id in stage_ids:
+        node = chain.nodes[stage_id]
+        inputs: dict[str, Source] = {
+            role: made[one] if isinstance(one, str) else sources.given(one.tree, one.path)
+            for role, one in node.inputs.items()
+        }
+        made[stage_id] = run_stage(node.stage, node.config, inputs, store, chain.recipe.performance, silent)
+    return made
+
+
 def _prompts(store: Store) -> Artifact:
     """With few of one part, and more than are ever reached of the other."""
-    made: dict[str, Artifact] = {}
     chain = chain_of(load_recipe("tiny", ["prompts.reflow_count=160", "prompts.distill_count=8192"]))
-    for stage_id in ("world", "prompts"):
-        node = chain.nodes[stage_id]
-        inputs: dict[str, Source] = {role: made[str(one)] for role, one in node.inputs.items()}
-        made[stage_id] = run_stage(node.stage, node.config, inputs, store, chain.recipe.performance, silent)
-    return made["prompts"]
+    return one_process(chain, ["world", "prompts"], store)["prompts"]

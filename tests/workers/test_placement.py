@@ -6,13 +6,10 @@ import psutil
 import pytest
 
 from flows.recipes import chain_of, load_recipe
-from flows.run import sources
-from infra.artifact import Artifact, Source
-from infra.store import Store, open_store
+from infra.artifact import Artifact
+from infra.store import open_store
 from infra.upkeep.runs import list_runs
-from tasks.progress import silent
-from tasks.stage import run_stage
-from tests.workers.conftest import House
+from tests.workers.conftest import House, one_process, shards
 
 OVERRIDES = [
     "prompts={reflow_count: 1536, distill_count: 64}",
@@ -28,14 +25,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(900)]
 def undisturbed(house: House) -> dict[str, str]:
     """Digests by stage id of the chain in one process."""
     chain, store = chain_of(load_recipe("tiny", OVERRIDES)), open_store(house.folder / "one-process")
-    made: dict[str, Artifact] = {}
-    for stage_id in ("world", "prompts", "pairs-1", "reflow-1", "pairs-student"):
-        node = chain.nodes[stage_id]
-        inputs: dict[str, Source] = {
-            role: made[one] if isinstance(one, str) else sources.given(one.tree, one.path)
-            for role, one in node.inputs.items()
-        }
-        made[stage_id] = run_stage(node.stage, node.config, inputs, store, chain.recipe.performance, silent)
+    made = one_process(chain, ["world", "prompts", "pairs-1", "reflow-1", "pairs-student"], store)
     return {stage_id: artifact.digest for stage_id, artifact in made.items()}
 
 
@@ -48,12 +38,12 @@ def test_both_workers_make_units_and_one_that_dies_is_missed_by_nobody(
     run = house.submit(
         "instaflow/instaflow", recipe="tiny", overrides=[*OVERRIDES, PLACEMENT], store=store.url, choice=UNTIL
     )
-    house.until(lambda: {number % 2 for number in _shards(store)} == {0, 1})  # every other one is a worker's own
+    house.until(lambda: {number % 2 for number in shards(store)} == {0, 1})  # every other one is a worker's own
     node = psutil.Process(lost.pid)
     for process in [node, *node.children(recursive=True)]:
         process.kill()
     lost.wait()
-    assert len(_shards(store)) < 40, "in the middle of it: there is work left to be taken over"
+    assert len(shards(store)) < 40, "in the middle of it: there is work left to be taken over"
     house.wait(run, "Completed")
     assert stays.poll() is None
     (whole,) = (one for one in list_runs(store) if one.part_of is None)
@@ -61,8 +51,3 @@ def test_both_workers_make_units_and_one_that_dies_is_missed_by_nobody(
     assert found == undisturbed
     sent = [one for one in list_runs(store) if one.part_of == whole.run_id]
     assert {stage.stage for one in sent for stage in one.stages} == {"pairs-1", "reflow-1", "pairs-student"}
-
-
-def _shards(store: Store) -> set[int]:
-    """Numbers of those that are committed."""
-    return {int(path[-11:-5]) for path in store.list("pairs") if "/units/shard-" in path}
