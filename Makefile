@@ -30,7 +30,7 @@ demo: $(STAMP) ## run the whole pipeline on the miniature world; leaves demo/rep
 	$(BIN)/instaflow run $(RECIPE) --store demo/store --out demo
 
 test: $(STAMP) ## run every test
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
 scenario: $(STAMP) ## kill, freeze, cancel and take away workers and servers; print the time each costs
 	$(BIN)/python -m pytest -s -m scenario tests/workers/test_scenario.py $(PYTEST_ARGS)
