@@ -77,7 +77,14 @@ def _stage_row(stage: StageRun) -> tuple[str, ...]:
 def _facts(run: RunRecord, now: datetime) -> Iterator[str]:
     ended = "" if run.exit is None else f", exit {run.exit}"
     yield f"{run.run_id} of {_of(run)}: {standing(run, now)}{ended}"
-    yield f"started {run.started_at[:19]}, took {_took(run) or '?'}, by {_who(run)}, process {run.pid or '?'}"
+    device = f", {duration(run.device_seconds)} of device time" if run.device_seconds else ""
+    yield f"started {run.started_at[:19]}, took {_took(run) or '?'}{device}, by {_who(run)}, process {run.pid or '?'}"
+    if run.teacher is not None:
+        yield f"teacher {run.teacher} ({(run.teacher_digest or '')[:12]})"
+    if run.overrides:
+        yield f"set {', '.join(run.overrides)}"
+    if run.flow_run is not None:
+        yield f"in Prefect {run.flow_run}"
     yield ", ".join(f"{name} {value}" for name, value in run.environment.items())
 
 

@@ -18,7 +18,7 @@ from prefect.utilities.annotations import quote
 from pydantic import Field
 
 from flows.run import opened, terminal, watch
-from flows.run.recording import ALONE, recording
+from flows.run.recording import ALONE, Origin, recording
 from flows.run.sent import Sent, called, require_same_inputs
 from flows.run.sources import open_input
 from flows.run.watch import Watch
@@ -129,8 +129,9 @@ def _alone(stage_id: str, job: Job, gpus: int, sent: Sent | None) -> tuple[Artif
     tag_this_run(stage_tags(stage_id, base))
     given = given_name([(role, source.digest) for role, source in job.inputs.items()])
     told = sent or Sent(recipe=ALONE, given=given)
+    origin = Origin(part_of=told.run, given=told.given, teacher=told.teacher, teacher_digest=told.teacher_digest)
     with (
-        recording(job.store, told.recipe, given=told.given, part_of=told.run) as record,
+        recording(job.store, told.recipe, origin=origin) as record,
         record.stage(stage_id, base, job.config, job.inputs) as made,
     ):
         artifact, cached = _done(stage_id, job, gpus, told.share)

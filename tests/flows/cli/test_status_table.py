@@ -64,7 +64,13 @@ def test_all_that_is_known_of_a_run() -> None:
     pairs = next(line for line in text.splitlines() if line.startswith("pairs-1"))
     assert pairs.split("  ")[0] == "pairs-1"
     assert all(part in pairs for part in ("done", "20 s", "1,280 pairs", "64", "3.2 GB", "NVIDIA H200"))
-    assert "by ada@node-3, process 7" in text and "torch 2.15.0" in text
+    assert "20 s of device time, by ada@node-3, process 7" in text and "torch 2.15.0" in text
+    assert "teacher" not in text and "set" not in text and "in Prefect" not in text
+    told = {"teacher": "/models/sd15", "teacher_digest": "d" * 64, "overrides": ["a.b=1", "c=2"], "flow_run": "f-1"}
+    more = _text(run_table(RUN.model_copy(update=told), _after(0)))
+    assert all(
+        line in more for line in ("teacher /models/sd15 (dddddddddddd)\n", "set a.b=1, c=2\n", "in Prefect f-1\n")
+    )
     ended = RUN.model_copy(update={"state": "cancelled", "exit": "SIGTERM"})
     assert "cancelled, exit SIGTERM" in _text(run_table(ended, _after(0)))
 
