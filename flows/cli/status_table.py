@@ -1,10 +1,11 @@
-"""Run records as tables for people."""
+"""Run records as tables for people, and with what follows from them for machines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from pydantic import JsonValue
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -47,6 +48,11 @@ def run_table(run: RunRecord, now: datetime) -> RenderableType:
     for stage in run.stages:
         table.add_row(*_stage_row(stage))
     return Group(table, Text("\n".join(["", *_facts(run, now)])))
+
+
+def run_facts(run: RunRecord, now: datetime) -> dict[str, JsonValue]:
+    """The record with what follows from it: whether the run is lost, its device time (s)."""
+    return {**run.model_dump(mode="json"), "is_lost": run.is_lost(now), "device_seconds": run.device_seconds}
 
 
 def standing(run: RunRecord, now: datetime) -> str:

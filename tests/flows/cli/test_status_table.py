@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console, RenderableType
 
-from flows.cli.status_table import find_run, run_table, runs_table, standing
+from flows.cli.status_table import find_run, run_facts, run_table, runs_table, standing
 from infra.errors import UserError
 from infra.upkeep.runs import LOST_AFTER_S, RunRecord, StageRun
 
@@ -73,6 +74,12 @@ def test_all_that_is_known_of_a_run() -> None:
     )
     ended = RUN.model_copy(update={"state": "cancelled", "exit": "SIGTERM"})
     assert "cancelled, exit SIGTERM" in _text(run_table(ended, _after(0)))
+
+
+def test_machines_are_told_what_follows_from_a_record() -> None:
+    told = json.loads(json.dumps(run_facts(RUN, _after(12 * 60))))
+    assert (told.pop("is_lost"), told.pop("device_seconds")) == (True, 20.0)
+    assert RunRecord.model_validate(told) == RUN
 
 
 def test_a_run_that_was_sent_says_of_which_it_is_a_part() -> None:
