@@ -187,9 +187,7 @@ def plan(
 def status(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="show its stages; its first letters do")] = None,
     store: StoreUrl = DEFAULT_STORE,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print JSON: all runs in a list, or the one")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON: all runs in a list, or the one")] = False,
 ) -> None:
     """Show the last runs in a store, newest first, or all that is known of one."""
     from flows.cli.status_table import find_run, run_facts, run_table, runs_table

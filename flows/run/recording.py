@@ -36,6 +36,7 @@ from infra.upkeep.runs import (
     write_run,
 )
 from infra.words import duration
+from tasks.stage import Behalf
 from tasks.stages import stage_of
 
 ALONE = "_alone"
@@ -81,7 +82,8 @@ class Recording:
             ]
             write_begun(self.store, self.record.recipe, stage_id, base, inputs)
             self._add(StageRun(stage=stage_id, artifact=base, state="running", inputs=inputs, started_at=utc_now()))
-        watch = Watch(stage_of(stage_id).extent(config, taken), lambda: self._beat(stage_id, watch))
+        extent = stage_of(stage_id).extent(config, taken)
+        watch = Watch(extent, lambda: self._beat(stage_id, watch), behalf=self.behalf)
 
         def made(artifact: Artifact | None, cached: bool) -> None:
             if not (has and cached):
@@ -100,6 +102,12 @@ class Recording:
             how = {"state": _end(error), "error": _message(error)}
             self._change(stage_id, {**watch.measured(), **how, "finished_at": utc_now()})
             raise
+
+    @property
+    def behalf(self) -> Behalf:
+        """In whose name its stages are done: of what is part of another run, in that one's."""
+        record = self.record
+        return Behalf(record.recipe, record.part_of or record.run_id, record.teacher)
 
     def left_out(self, stage_id: str, config: Section, artifact: Artifact) -> None:
         """Write down what a stage that is left out had made before."""

@@ -164,7 +164,7 @@ def work(stage_id: str, job: Job, gpus: int, share: Share | None) -> str | None:
     watcher = watch.current()
     assert watcher is not None, "a run is written down"
     watcher.devices = gpus
-    job = replace(job, make=_made_by(job.stage, gpus))
+    job = replace(job, make=_made_by(job.stage, gpus), behalf=watcher.behalf)
     mirror_of = stage_id if share is None else f"{stage_id}-share-{share.number + 1}"
     with mirrored(mirror_of) as mirror, _everywhere(stage_id, mirror.progress, watcher) as progress:
 
