@@ -52,7 +52,11 @@ def pipeline_flow(algorithm: Algorithm) -> Flow[..., str | None]:
         preflight(chain)  # again for who comes without the command line
         with opened.remembering():
             rehearse(chain, where, choice)
-            with tags(*told), pictures_looked_at(chain) as alarm, recorded(chain, where, choice, alarm) as do:
+            with (
+                tags(*told),
+                pictures_looked_at(chain) as alarm,
+                recorded(chain, where, choice, alarm, overrides) as do,
+            ):
                 *_, last = chain.replay(do).values()
                 return None if isinstance(last, LeftOut) else last.uri
 

@@ -36,6 +36,15 @@ _ROUNDS = 10
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+@dataclass(frozen=True)
+class Behalf:
+    """In whose name a stage is done: shown, and part of no identity."""
+
+    recipe: str
+    run: str
+    teacher: str | None = None
+
+
 @dataclass
 class Work(Generic[Config]):
     """What a stage works with: what it is told, what it reads, where it commits, how fast, and whom it tells."""
@@ -46,6 +55,7 @@ class Work(Generic[Config]):
     out: Draft
     performance: Performance
     progress: Progress
+    behalf: Behalf | None = None
     done: int = 0
     extent: Extent = field(init=False)
 
@@ -177,7 +187,7 @@ def find_cached(stage: Stage, config: Section, inputs: Mapping[str, Source], sto
 
 @dataclass(frozen=True)
 class Job:
-    """One stage to be done: what it is told, what it reads, where its artifact goes, how fast."""
+    """One stage to be done: what it is told, what it reads, where its artifact goes, how fast, in whose name."""
 
     stage: Stage
     config: Section
@@ -185,6 +195,7 @@ class Job:
     store: Store
     performance: Performance = Performance()
     make: Make = here
+    behalf: Behalf | None = None
 
     def cached(self) -> Artifact | None:
         """Its committed artifact, None if there is none or it is to be redone. Raises StoreError."""
@@ -310,7 +321,7 @@ def _at_work(job: Job, progress: Progress) -> Iterator[_Doing]:
     started_at, made_from = utc_now(), job.made_from
     identity = _identity(job.stage, job.config, made_from)
     with _room_for(job.stage.name), Draft(job.store, job.stage.name, identity, device_used) as out:
-        work = Work(job.stage, brought(job.config), job.inputs, out, job.performance, progress)
+        work = Work(job.stage, brought(job.config), job.inputs, out, job.performance, progress, job.behalf)
         yield _Doing(job, work_class(job.stage)(work), made_from, started_at)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.algorithms.algorithm import Algorithm, Do
 from infra.recipe import Section
-from tasks.sections import Recipe
+from tasks.sections import Recipe, TeacherSource
 from tasks.stages import Stage, stage_of
 
 
@@ -73,6 +73,12 @@ class Chain:
             direct = frozenset(source for source in node.inputs.values() if isinstance(source, str))
             found[node.id] = direct.union(*(found[one] for one in direct))
         return found
+
+    def teacher(self) -> TeacherSource | None:
+        """The teacher that lies ready; None where the recipe names none or trains its own."""
+        ready = [one.path for one in self.given() if one.tree == "model"]
+        named = (section for _, section in self.recipe if isinstance(section, TeacherSource))
+        return next((one for one in named if one.address in ready), None)
 
     def model(self, role: str) -> str | Given | None:
         """Where the model of a role comes from: what the evaluation takes as it. None for a role that is not there."""

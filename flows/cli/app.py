@@ -19,7 +19,7 @@ from flows.cli.artifacts import artifacts
 from flows.cli.machines import machines
 from flows.cli.options import DEFAULT_STORE, StoreUrl
 from flows.recipes import chain_of, load_recipe
-from flows.run.terminal import results
+from flows.run.terminal import say
 from infra.errors import UserError
 from infra.store import Store, open_store
 from tasks.sections import Recipe
@@ -157,7 +157,7 @@ def _say_where(store: Store, recipe: Recipe, out: Path | None) -> None:
 
     report = copy_report(store, recipe.name, out) if out else report_file(store, recipe.name)
     measured = last_artifact(store, recipe.name, "evaluate").fetch("metrics.json")
-    results().print(metrics_table(read_metrics(measured)))
+    say(metrics_table(read_metrics(measured)))
     print(f"report: {report}")
 
 
@@ -180,23 +180,27 @@ def plan(
         return
     from flows.cli.plan_table import plan_table
 
-    results().print(plan_table(stages))
+    say(plan_table(stages))
 
 
 @app.command()
 def status(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="show its stages; its first letters do")] = None,
     store: StoreUrl = DEFAULT_STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON: all runs in a list, or the one")] = False,
 ) -> None:
     """Show the last runs in a store, newest first, or all that is known of one."""
-    from flows.cli.status_table import find_run, run_table, runs_table
+    from flows.cli.status_table import find_run, run_facts, run_table, runs_table
     from infra.upkeep.runs import list_runs
 
     runs, now = list_runs(open_store(store)), datetime.now(UTC)
-    if run is not None:
-        results().print(run_table(find_run(runs, run), now))
+    one = find_run(runs, run) if run is not None else None
+    if as_json:
+        print(json.dumps(run_facts(one, now) if one else [run_facts(each, now) for each in reversed(runs)], indent=2))
+    elif one:
+        say(run_table(one, now))
     else:
-        results().print(runs_table(runs, now) if runs else f"no runs in {store} yet")
+        say(runs_table(runs, now) if runs else f"no runs in {store} yet")
 
 
 @app.command()
@@ -212,7 +216,7 @@ def doctor(
         os.environ.setdefault(name, "5")  # who asks for a diagnosis does not wait for the store to come back
     findings = []
     for finding in examine(store, chain_of(_load(recipe, overrides)) if recipe else None):
-        results().print(f"{'ok  ' if finding.is_well else 'FAIL'} {finding.name}: {finding.text}", soft_wrap=True)
+        say(f"{'ok  ' if finding.is_well else 'FAIL'} {finding.name}: {finding.text}")
         findings.append(finding)
     if not all(finding.is_well for finding in findings):
         raise typer.Exit(1)
@@ -299,14 +303,14 @@ def server(port: Annotated[int, typer.Option(min=0, max=65535, help="port on 127
     """Open the Prefect server on the records of earlier runs; runs started meanwhile report to it."""
     from flows.server.local import local_server, open_door
 
-    say = Console(stderr=True, highlight=False)
+    screen = Console(stderr=True, highlight=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with local_server(port, with_ui=True) as endpoint, open_door(endpoint) as door:
-        say.print(
+        screen.print(
             f"{endpoint.url.removesuffix('/api')}  (the UI asks for the `auth` in {door}; Ctrl-C stops)", soft_wrap=True
         )
         try:
             while endpoint.is_up(_ANSWERS_WITHIN_S):
                 time.sleep(1)
         except KeyboardInterrupt:
-            say.print("stopping")
+            screen.print("stopping")

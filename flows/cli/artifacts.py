@@ -17,6 +17,7 @@ from rich.tree import Tree
 
 from flows.cli.options import DEFAULT_STORE, StoreUrl
 from flows.run import terminal
+from flows.run.terminal import say
 from infra.artifact import MANIFEST, Artifact
 from infra.artifact.manifest import ADDED
 from infra.errors import UserError
@@ -34,10 +35,6 @@ Ref = Annotated[
     str, typer.Argument(metavar="ID", help="stage/fingerprint or the fingerprint; their first digits will do")
 ]
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _say(text: object) -> None:
-    terminal.results().print(text, soft_wrap=isinstance(text, str))
 
 
 @artifacts.command()
@@ -61,7 +58,7 @@ def ls(
             str(line["problem"] or line["finished_at"] or "unfinished")[:19],
             ", ".join([*line["recipes"], *(["pinned"] if line["pinned"] else [])]),  # type: ignore[misc]
         )
-    _say(table if lines else f"no artifacts in {where.url} yet")
+    say(table if lines else f"no artifacts in {where.url} yet")
 
 
 def _lines(store: Store) -> Iterator[dict[str, object]]:
@@ -107,11 +104,11 @@ def show(
     table = Table(Column(), Column(overflow="fold"), show_header=False, box=None, pad_edge=False)
     for name, value in facts.items():
         table.add_row(name, value)
-    _say(table)
-    files = Table("file", "size", "rows", "sha256", box=None, pad_edge=False)
+    say(table)
+    files = Table(Column("file", overflow="fold"), "size", "rows", "sha256", box=None, pad_edge=False)
     for file in manifest.files:
         files.add_row(file.path, size(file.bytes), "" if file.rows is None else f"{file.rows:,}", file.sha256[:12])
-    _say(files)
+    say(files)
 
 
 def _makers(manifest: Manifest) -> Iterator[str]:
@@ -145,12 +142,12 @@ def verify(
         with _counted(f"verify {artifact.base}", total) as seen:
             found = [*damages(artifact, seen)]
         for damage in found:
-            _say(f"{artifact.base}/{damage.path}: {damage.problem}")
+            say(f"{artifact.base}/{damage.path}: {damage.problem}")
         bad += len(found)
         _mark(artifact, lambda one=artifact, what=found, marks=before: mark(one, what, marks), bool(found))  # type: ignore[misc]
     if bad:
         raise typer.Exit(1)
-    _say("every file is what its manifest says")
+    say("every file is what its manifest says")
 
 
 def _chosen(store: Store, ref: str | None) -> Iterator[Artifact | None]:
@@ -159,7 +156,7 @@ def _chosen(store: Store, ref: str | None) -> Iterator[Artifact | None]:
         return
     for entry in entries(store):
         if entry.problem:
-            _say(entry.problem)
+            say(entry.problem)
             yield None
         elif entry.artifact:
             yield entry.artifact
@@ -170,12 +167,12 @@ def _mark(artifact: Artifact, mark: Callable[[], list[str]], damaged: bool) -> N
         units = mark()
     except StoreError as error:
         if damaged:  # a store that may only be read can be checked all the same
-            _say(f"{artifact.base}: cannot be marked to be redone: {error}")
+            say(f"{artifact.base}: cannot be marked to be redone: {error}")
         return
     if damaged:
         what = f"unit{'s' if len(units) > 1 else ''} {', '.join(units)}" if units else "the damaged part"
         again = "Add its folder" if artifact.stage == ADDED else "Run its recipe"
-        _say(f"{artifact.base}: marked. {again} again: only {what} will be redone.")
+        say(f"{artifact.base}: marked. {again} again: only {what} will be redone.")
 
 
 @artifacts.command()
@@ -196,12 +193,21 @@ def urls(
 
 
 @artifacts.command()
-def lineage(ref: Ref, store: StoreUrl = DEFAULT_STORE) -> None:
+def lineage(
+    ref: Ref,
+    store: StoreUrl = DEFAULT_STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="print a JSON list for machines: inputs first")] = False,
+) -> None:
     """Draw what an artifact was made from, down to the prompts and the teacher."""
+    from infra.upkeep.transfer import with_inputs
+
     artifact = find(open_store(store), ref)
+    if as_json:
+        print(json.dumps([_made_of(one) for one in with_inputs(artifact)], indent=2))
+        return
     tree = Tree(_label(artifact))
     _grow(tree, artifact, {artifact.base})
-    _say(tree)
+    say(tree)
 
 
 def _grow(tree: Tree, artifact: Artifact, drawn: set[str]) -> None:
@@ -215,6 +221,20 @@ def _grow(tree: Tree, artifact: Artifact, drawn: set[str]) -> None:
             continue
         drawn.add(source.base)
         _grow(tree.add(f"{record.role}: {_label(source)}{redone}"), source, drawn)
+
+
+def _made_of(artifact: Artifact) -> dict[str, object]:
+    """One artifact of a lineage; `artifact` of an input is null for a folder and for what is not in the store."""
+    return {
+        "artifact": artifact.base,
+        "uri": artifact.uri,
+        "digest": artifact.digest,
+        "rows": artifact.manifest.rows,
+        "inputs": [
+            {"role": record.role, "uri": record.uri, "digest": record.digest, "artifact": source and source.base}
+            for record, source in inputs_of(artifact)
+        ],
+    }
 
 
 def _label(artifact: Artifact) -> str:
@@ -239,8 +259,8 @@ def add(
     total = sum(path.stat().st_size for path in tree_files(local).values())
     with _counted(f"add {folder}", total) as sent:
         artifact, is_new = put(where, local, tree, sent)
-    _say(f"{artifact.uri}{'' if is_new else ' (was there)'}")
-    _say(_USES[tree].format(artifact.uri))
+    say(f"{artifact.uri}{'' if is_new else ' (was there)'}")
+    say(_USES[tree].format(artifact.uri))
 
 
 _USES = {
@@ -261,14 +281,14 @@ def pin_(
     """Keep an artifact and all it was made from, whatever the recipes do."""
     artifact = find(open_store(store), ref)
     pin(artifact.store, artifact, note)
-    _say(f"{artifact.base} is pinned")
+    say(f"{artifact.base} is pinned")
 
 
 @artifacts.command(name="unpin")
 def unpin_(ref: Ref, store: StoreUrl = DEFAULT_STORE) -> None:
     """Take the pin of an artifact away."""
     artifact = find(open_store(store), ref)
-    _say(f"{artifact.base} {'is not pinned any more' if unpin(artifact.store, artifact) else 'was not pinned'}")
+    say(f"{artifact.base} {'is not pinned any more' if unpin(artifact.store, artifact) else 'was not pinned'}")
 
 
 @artifacts.command()
@@ -283,17 +303,17 @@ def gc(
     where, before = open_store(store), _before(grace)
     found = garbage(where, before)
     for one in found:
-        _say(f"{one.what}: {one.reason}{f', {size(one.bytes)}' if one.bytes else ''}")
+        say(f"{one.what}: {one.reason}{f', {size(one.bytes)}' if one.bytes else ''}")
     if not found:
-        _say("nothing to remove")
+        say("nothing to remove")
     elif not delete:
-        _say(f"would remove {_things(found)}; say --delete to do it")
+        say(f"would remove {_things(found)}; say --delete to do it")
     else:
         removed = sweep(where, found, before)
         for one in found:
             if one.what not in {gone.what for gone in removed}:
-                _say(f"{one.what}: kept, it has come to be needed meanwhile")
-        _say(f"removed {_things(removed)}")
+                say(f"{one.what}: kept, it has come to be needed meanwhile")
+        say(f"removed {_things(removed)}")
 
 
 def _things(found: Collection[Garbage]) -> str:
@@ -326,7 +346,7 @@ def cp(
         total = sum(file.bytes for file in one.manifest.files)
         with _counted(f"cp {one.base}", total) as copied:
             is_new = copy(one, there, copied)
-        _say(f"{there.url}/{one.base}{'' if is_new else ' (was there)'}")
+        say(f"{there.url}/{one.base}{'' if is_new else ' (was there)'}")
 
 
 @contextmanager

@@ -19,7 +19,8 @@ def metrics_table(metrics: Metrics) -> RenderableType:
         numbers = (shown_with_interval(record, metric) for metric in columns)
         table.add_row(record.model, shown(record.steps), shown(record.guidance), *numbers)
     count, machine = metrics.protocol.get("num_images"), metrics.protocol.get("machine")
-    return Group(table, Text(f"{count} pictures a line; {machine}"))
+    beside = f"; times {metrics.beside}" if metrics.beside else ""
+    return Group(table, Text(f"{count} pictures a line; {machine}{beside}"))
 
 
 def _columns(metrics: Metrics) -> list[Metric]:

@@ -1,10 +1,11 @@
-"""Run records as tables for people."""
+"""Run records as tables for people, and with what follows from them for machines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from pydantic import JsonValue
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -49,6 +50,11 @@ def run_table(run: RunRecord, now: datetime) -> RenderableType:
     return Group(table, Text("\n".join(["", *_facts(run, now)])))
 
 
+def run_facts(run: RunRecord, now: datetime) -> dict[str, JsonValue]:
+    """The record with what follows from it: whether the run is lost, its device time (s)."""
+    return {**run.model_dump(mode="json"), "is_lost": run.is_lost(now), "device_seconds": run.device_seconds}
+
+
 def standing(run: RunRecord, now: datetime) -> str:
     """How a run stands: a killed one still says that it runs, but has been silent."""
     if run.state != "running":
@@ -77,7 +83,14 @@ def _stage_row(stage: StageRun) -> tuple[str, ...]:
 def _facts(run: RunRecord, now: datetime) -> Iterator[str]:
     ended = "" if run.exit is None else f", exit {run.exit}"
     yield f"{run.run_id} of {_of(run)}: {standing(run, now)}{ended}"
-    yield f"started {run.started_at[:19]}, took {_took(run) or '?'}, by {_who(run)}, process {run.pid or '?'}"
+    device = f", {duration(run.device_seconds)} of device time" if run.device_seconds else ""
+    yield f"started {run.started_at[:19]}, took {_took(run) or '?'}{device}, by {_who(run)}, process {run.pid or '?'}"
+    if run.teacher is not None:
+        yield f"teacher {run.teacher} ({(run.teacher_digest or '')[:12]})"
+    if run.overrides:
+        yield f"set {', '.join(run.overrides)}"
+    if run.flow_run is not None:
+        yield f"in Prefect {run.flow_run}"
     yield ", ".join(f"{name} {value}" for name, value in run.environment.items())
 
 

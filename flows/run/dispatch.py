@@ -52,6 +52,8 @@ class Errand:
             recipe=self.record.recipe,
             run=self.record.run_id,
             given=self.record.given,
+            teacher=self.record.teacher,
+            teacher_digest=self.record.teacher_digest,
             digests={role: source.digest for role, source in job.inputs.items()},
             share=share,
         )

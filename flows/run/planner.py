@@ -12,7 +12,7 @@ from flows.algorithms.chain import Chain
 from flows.run import sources
 from flows.run.expectation import done, expected
 from flows.run.price import DAY_S, Price, price, trained
-from infra.artifact import Artifact, ArtifactMissing, Draft, Source
+from infra.artifact import Artifact, ArtifactMissing, Draft, Pinned, Source
 from infra.artifact.fingerprint import SHORT
 from infra.artifact.manifest import Manifest
 from infra.artifact.redo import why_redo
@@ -178,11 +178,31 @@ class Planner:
         if last is None:
             return ["first run of this recipe"]
         fields = changed_fields(_keyed(last.config), _keyed(config.identity()))
-        digests = {role: source.digest for role, source in {**ready, **named_files(stage_of(stage_id), config)}.items()}
+        found = {**ready, **named_files(stage_of(stage_id), config)}
         return [
             *(f"{name}: {_shown(before)} -> {_shown(after)}" for name, before, after in fields),
-            *_changed_inputs(last, digests, pending),
+            *self._changed_inputs(last, found, pending),
         ]
+
+    def _changed_inputs(self, last: Ref, found: Mapping[str, Pinned], pending: Mapping[str, Pending]) -> Iterator[str]:
+        """The inputs whose content is another one, each with the place where it lies."""
+        digests = {role: one.digest for role, one in found.items()}
+        changed = [
+            role for role in sorted({*last.inputs, *found} - {*pending}) if last.inputs.get(role) != digests.get(role)
+        ]
+        made = _manifest(self.store, last.artifact) if changed else None
+        lay = {one.role: self._place(one.uri) for one in made.inputs} if made else {}
+        lies = {role: self._place(one.uri) for role, one in found.items()}
+        for role in changed:
+            before, after = last.inputs.get(role), digests.get(role)
+            if role in lies and lay.get(role) == lies[role]:
+                yield f"input {role}: {lies[role]}: {_short(before)} -> {_short(after)}"
+            else:
+                yield f"input {role}: {_at(lay.get(role), before)} -> {_at(lies.get(role), after)}"
+
+    def _place(self, uri: str) -> str:
+        """Where something lies; an artifact of this store by its short name."""
+        return uri.removeprefix(f"{self.store.url}/")
 
     def _why_cached(self, stage_id: str, cached: Artifact) -> str:
         last = read_ref(self.store, self.recipe.name, stage_id)
@@ -200,13 +220,6 @@ class Planner:
 
 def _name(handle: Handle) -> str:
     return handle.stage_id if isinstance(handle, Pending) else handle.uri
-
-
-def _changed_inputs(last: Ref, digests: Mapping[str, str], pending: Mapping[str, Pending]) -> Iterator[str]:
-    for role in sorted({*last.inputs, *digests} - {*pending}):
-        before, after = last.inputs.get(role), digests.get(role)
-        if before != after:
-            yield f"input {role}: {_short(before)} -> {_short(after)}"
 
 
 def _manifest(store: Store, base: str) -> Manifest | None:
@@ -235,6 +248,10 @@ def _keyed_item(value: JsonValue) -> JsonValue:
 
 def _shown(value: JsonValue) -> str:
     return "nothing" if value is None else str(value)
+
+
+def _at(place: str | None, digest: str | None) -> str:
+    return f"{place} ({_short(digest)})" if place is not None else _short(digest)
 
 
 def _short(digest: str | None) -> str:

@@ -9,10 +9,11 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from prefect.exceptions import TerminationSignal
+from prefect.runtime import flow_run
 
 from flows.run import opened
 from flows.run.before import Before
@@ -35,6 +36,7 @@ from infra.upkeep.runs import (
     write_run,
 )
 from infra.words import duration
+from tasks.stage import Behalf
 from tasks.stages import stage_of
 
 ALONE = "_alone"
@@ -43,6 +45,17 @@ ALONE = "_alone"
 End = Literal["done", "failed", "cancelled"]
 Made = Callable[[Artifact | None, bool], None]
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run starts from, in the words of its record."""
+
+    part_of: str | None = None
+    given: str | None = None
+    overrides: Sequence[str] = ()
+    teacher: str | None = None
+    teacher_digest: str | None = None
 
 
 @dataclass
@@ -68,13 +81,14 @@ class Recording:
                 one.base for one in taken.values() if isinstance(one, Artifact) and one.store.url == self.store.url
             ]
             write_begun(self.store, self.record.recipe, stage_id, base, inputs)
-            self._add(StageRun(stage=stage_id, artifact=base, state="running", inputs=inputs))
-        watch = Watch(stage_of(stage_id).extent(config, taken), lambda: self._beat(stage_id, watch))
+            self._add(StageRun(stage=stage_id, artifact=base, state="running", inputs=inputs, started_at=utc_now()))
+        extent = stage_of(stage_id).extent(config, taken)
+        watch = Watch(extent, lambda: self._beat(stage_id, watch), behalf=self.behalf)
 
         def made(artifact: Artifact | None, cached: bool) -> None:
             if not (has and cached):
                 told = {"state": "cached", "seconds": watch.seconds} if cached else watch.measured() | {"state": "done"}
-                self._change(stage_id, told)
+                self._change(stage_id, told | {"finished_at": utc_now()})
             if artifact is None:  # a share of it: who gave it out notes the whole
                 return
             if not (has and cached):
@@ -85,13 +99,20 @@ class Recording:
             with watching(watch):
                 yield made
         except BaseException as error:  # written with the end of the run
-            self._change(stage_id, watch.measured() | {"state": _end(error), "error": _message(error)})
+            how = {"state": _end(error), "error": _message(error)}
+            self._change(stage_id, {**watch.measured(), **how, "finished_at": utc_now()})
             raise
+
+    @property
+    def behalf(self) -> Behalf:
+        """In whose name its stages are done: of what is part of another run, in that one's."""
+        record = self.record
+        return Behalf(record.recipe, record.part_of or record.run_id, record.teacher)
 
     def left_out(self, stage_id: str, config: Section, artifact: Artifact) -> None:
         """Write down what a stage that is left out had made before."""
         if not self._has(stage_id, artifact.base):
-            self._add(StageRun(stage=stage_id, artifact=artifact.base, state="cached"))
+            self._add(_found(stage_id, artifact, utc_now()))
             self._note(stage_id, config, artifact)
         self._say(stage_id, artifact)
 
@@ -156,26 +177,22 @@ def recording(
     recipe: str,
     alarm: Callable[[], None] = lambda: None,
     before: Sequence[Before] = (),
-    given: str | None = None,
-    part_of: str | None = None,
+    origin: Origin = Origin(),
 ) -> Iterator[Recording]:
-    """The record of a new run of a recipe, perhaps part of another one, which tells how the block ended.
-
-    It has what of `before` is whole. `given` stands for what the run starts from (:func:`given_name`).
-    """
+    """The record of a new run of a recipe, which tells how the block ended. It has what of `before` is whole."""
     started_at = utc_now()
     record = RunRecord(
         run_id=f"{started_at[:19].replace(':', '')}-{secrets.token_hex(3)}",
         recipe=recipe,
-        part_of=part_of,
-        given=given,
+        **asdict(origin),
+        flow_run=flow_run.id,
         state="running",
         started_at=started_at,
         environment=environment(),
         user=user(),
         pid=os.getpid(),
         heartbeat_at=started_at,
-        stages=[StageRun(stage=one.stage_id, artifact=one.artifact.base, state="cached") for one in before],
+        stages=[_found(one.stage_id, one.artifact, started_at) for one in before],
     )
     write_run(store, record)
     run = Recording(store, record, alarm)
@@ -188,6 +205,11 @@ def recording(
             run.end(_end(error), _exit(error), _message(error))
         raise
     run.end("done", exit=0)
+
+
+def _found(stage_id: str, artifact: Artifact, at: str) -> StageRun:
+    """A stage that had been made before, as was found at that moment."""
+    return StageRun(stage=stage_id, artifact=artifact.base, state="cached", started_at=at, finished_at=at)
 
 
 @contextmanager

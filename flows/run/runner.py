@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from prefect import tags
 from prefect.client.schemas.objects import State
 
-from flows.algorithms.chain import Chain
+from flows.algorithms.chain import Chain, Given
 from flows.run import opened, sources
 from flows.run.before import made_before
 from flows.run.dispatch import Errand, sent_away
 from flows.run.placing import place_of
-from flows.run.recording import Recording, recording
+from flows.run.recording import Origin, Recording, recording
 from flows.run.selection import EVERYTHING, Choice, Selection, needed, select
 from flows.run.stage_flow import STAGE_FLOWS
 from flows.server.tagging import stage_tags
+from infra.address import public
 from infra.artifact import Artifact, Source, base_of
 from infra.artifact.redo import redo_all
 from infra.recipe import Section
@@ -108,15 +109,30 @@ def _done_here(stage_id: str, job: Job, gpus: int) -> tuple[Artifact, bool]:
 
 @contextmanager
 def recorded(
-    chain: Chain, store: Store, choice: Choice = EVERYTHING, alarm: Callable[[], None] = lambda: None
+    chain: Chain,
+    store: Store,
+    choice: Choice = EVERYTHING,
+    alarm: Callable[[], None] = lambda: None,
+    overrides: Sequence[str] = (),
 ) -> Iterator[Runner]:
     """A runner of the chosen stages whose run record tells how the block ended.
 
-    `alarm` is asked now and then; it raises when there is no sense in going on.
+    `alarm` is asked now and then; it raises when there is no sense in going on. `overrides` are what the recipe is one
+    with; the record has of them what may be repeated.
     """
     selection = select(chain, choice)
     with opened.remembering():
         before = made_before(chain, store, but=selection.force)
-        given = given_name([(one.tree, sources.given(one.tree, one.path).digest) for one in chain.given()])
-        with recording(store, chain.recipe.name, alarm, before, given) as record:
+        with recording(store, chain.recipe.name, alarm, before, _origin(chain, overrides)) as record:
             yield Runner(chain, store, record, selection)
+
+
+def _origin(chain: Chain, overrides: Sequence[str]) -> Origin:
+    """What a run of the chain starts from: its overrides and what lies ready, by name and by content."""
+    teacher, digests = chain.teacher(), {one: sources.given(one.tree, one.path).digest for one in chain.given()}
+    return Origin(
+        given=given_name([(one.tree, digest) for one, digest in digests.items()]),
+        overrides=[public(one) for one in overrides],
+        teacher=teacher.path if teacher else None,
+        teacher_digest=digests[Given("model", teacher.address)] if teacher else None,
+    )

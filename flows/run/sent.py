@@ -19,6 +19,8 @@ class Sent(Section):
     recipe: str = Field(description="in whose name the stage is done")
     run: str | None = Field(default=None, description="the pipeline's run record")
     given: str | None = Field(default=None, description="stands for all that the pipeline was given")
+    teacher: str | None = Field(default=None, description="the pipeline's teacher, as its recipe names it")
+    teacher_digest: str | None = Field(default=None, description="what that teacher is, by content")
     digests: dict[str, str] = Field(default={}, description="of each input by role, as the pipeline has it")
     share: Share | None = Field(default=None, description="the part of the units to make; null: the whole stage")
 

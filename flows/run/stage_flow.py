@@ -19,7 +19,7 @@ from pydantic import Field
 
 from flows.run import opened, terminal, watch
 from flows.run.form import STORE, Public
-from flows.run.recording import ALONE, recording
+from flows.run.recording import ALONE, Origin, recording
 from flows.run.sent import Sent, called, require_same_inputs
 from flows.run.sources import open_input
 from flows.run.watch import Watch
@@ -142,8 +142,9 @@ def _alone(stage_id: str, job: Job, gpus: int, sent: Sent | None) -> tuple[Artif
     tag_this_run(stage_tags(stage_id, base))
     given = given_name([(role, source.digest) for role, source in job.inputs.items()])
     told = sent or Sent(recipe=ALONE, given=given)
+    origin = Origin(part_of=told.run, given=told.given, teacher=told.teacher, teacher_digest=told.teacher_digest)
     with (
-        recording(job.store, told.recipe, given=told.given, part_of=told.run) as record,
+        recording(job.store, told.recipe, origin=origin) as record,
         record.stage(stage_id, base, job.config, job.inputs) as made,
     ):
         artifact, cached = _done(stage_id, job, gpus, told.share)
@@ -176,7 +177,7 @@ def work(stage_id: str, job: Job, gpus: int, share: Share | None) -> str | None:
     watcher = watch.current()
     assert watcher is not None, "a run is written down"
     watcher.devices = gpus
-    job = replace(job, make=_made_by(job.stage, gpus))
+    job = replace(job, make=_made_by(job.stage, gpus), behalf=watcher.behalf)
     mirror_of = stage_id if share is None else f"{stage_id}-share-{share.number + 1}"
     with mirrored(mirror_of) as mirror, _everywhere(stage_id, mirror.progress, watcher) as progress:
 

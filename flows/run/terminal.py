@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.segment import Segment
 from rich.text import Text
 
 from flows.pace import Pace
@@ -22,6 +24,25 @@ def results() -> Console:
     """The console of results, on stdout: as wide as need be where nobody looks on, so that nothing is cut."""
     screen = Console(highlight=False, markup=False)
     return screen if screen.is_terminal else Console(highlight=False, markup=False, width=_WIDE)
+
+
+def say(result: RenderableType) -> None:
+    """Print a result: text unbroken, a table without the blanks that fill up its lines."""
+    is_text = isinstance(result, str)
+    results().print(result if is_text else _Trimmed(result), soft_wrap=is_text)
+
+
+@dataclass(frozen=True)
+class _Trimmed:
+    what: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in console.render_lines(self.what, options, pad=False):
+            while line and not line[-1].text.strip():
+                line.pop()
+            yield from line[:-1]
+            yield from (Segment(last.text.rstrip(), last.style) for last in line[-1:])
+            yield Segment.line()
 
 
 def console() -> Console:

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from tasks.device import cuda, device_used
+from tasks.stage import Behalf
 from tasks.stages import Extent
 
 _KIBI = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
@@ -31,6 +32,7 @@ class Watch:
     samples: int = 0
     working_s: float = 0.0
     devices: int = 1
+    behalf: Behalf | None = None
     elsewhere: bool = False
     """The work is done on other workers, which measure it."""
     started_s: float = field(init=False)

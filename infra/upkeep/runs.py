@@ -50,6 +50,8 @@ class StageRun(Record):
     artifact: Base = Field(description="stage/fingerprint")
     state: Literal["running", "cached", "done", "failed", "cancelled"] = Field(description="how it stands or ended")
     inputs: list[str] = Field(default_factory=list, description="those of its inputs that are artifacts of this store")
+    started_at: str | None = Field(default=None, description="ISO 8601, UTC; null in records of older versions")
+    finished_at: str | None = Field(default=None, description="ISO 8601, UTC; null while it runs")
     seconds: float = Field(default=0.0, description="wall time, s")
     error: str | None = Field(default=None, description="the message it failed with")
     device: str | None = Field(default=None, description="what computed: a GPU's name, or CPU")
@@ -78,6 +80,12 @@ class RunRecord(Record):
     given: str | None = Field(
         default=None, description="stands for all that it started from: a teacher, a caption set; null in older records"
     )
+    overrides: list[str] = Field(default_factory=list, description="what was set in the recipe, each as given")
+    teacher: str | None = Field(
+        default=None, description="its teacher as the recipe names it; null where none is given, and in older records"
+    )
+    teacher_digest: Sha256 | None = Field(default=None, description="what the teacher was, by content")
+    flow_run: str | None = Field(default=None, description="id of its run in Prefect; null without one")
     state: Literal["running", "done", "failed", "cancelled"] = Field(description="how it stands")
     started_at: str = Field(description="ISO 8601, UTC")
     finished_at: str | None = Field(default=None, description="ISO 8601, UTC; null while it runs")
@@ -90,6 +98,11 @@ class RunRecord(Record):
         default=None, description="exit code, or the name of the signal that ended it; null while it runs"
     )
     error: str | None = Field(default=None, description="the message it failed with")
+
+    @property
+    def device_seconds(self) -> float:
+        """Device time of the stages that it did itself, s; those that it sent away are in the records of its parts."""
+        return sum(stage.device_seconds or 0.0 for stage in self.stages)
 
     @property
     def last_sign_at(self) -> datetime:

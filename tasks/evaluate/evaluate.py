@@ -24,6 +24,7 @@ from tasks.data.drawn import paired
 from tasks.data.load import load_model
 from tasks.data.picture_batches import picture_batches
 from tasks.data.world import is_miniature
+from tasks.evaluate import load
 from tasks.evaluate.cells import (
     SPEED,
     Cell,
@@ -38,6 +39,7 @@ from tasks.evaluate.cells import (
 from tasks.evaluate.compared import Compared, Pairs
 from tasks.evaluate.independence import require_independent
 from tasks.evaluate.judges import load_judges
+from tasks.evaluate.load import Others
 from tasks.evaluate.measure import CONTACT_PICTURES, Sampled, seeds_of
 from tasks.evaluate.measured import Measured, Metrics
 from tasks.evaluate.protocol import Counts, protocol
@@ -189,12 +191,13 @@ class Evaluation(StageWork[EvaluateJob]):
         return {**tensors, "contact": sampled.contact} if number == 0 else tensors
 
     def _speed(self) -> Made:
-        """The times of all cells, `latency.CELL` and `rate.CELL`."""
+        """The times of all cells, `latency.CELL` and `rate.CELL`, and the `load` that they were measured under."""
         draws = {cell.name: self._draw(cell) for cell in self.cells if cell.solver}
         prompts, sizes = self.prompts(self.shards[0]), self.work.performance.throughput_batch_sizes
+        others = Others()
         found = {f"latency.{name}": one for name, one in latencies(draws, prompts, self.work.advance).items()}
         found |= {f"rate.{name}": one for name, one in rates(draws, prompts, sizes).items()}
-        return found
+        return {**found, "load": others.load()}
 
     def _draw(self, cell: Cell) -> Draw:
         model, sample = self.model(cell.role), self._sampler(cell)
@@ -265,7 +268,15 @@ class Evaluation(StageWork[EvaluateJob]):
     def _protocol(self) -> dict[str, JsonValue]:
         of = self.drawn if self.cells[0].solver is None else self.first
         counts = Counts(len(self.captions), self.real.pictures)
-        return protocol(self.config, self.inputs, self.annotations, counts, of, self.resize)
+        told = protocol(self.config, self.inputs, self.annotations, counts, of, self.resize)
+        return {**told, "load": self._load()}
+
+    def _load(self) -> JsonValue:
+        """What else the machine did while it was timed; None where nothing was, and in units of older versions."""
+        if SPEED not in self._records:
+            return None
+        with safe_open(self._file(SPEED), "pt") as file:
+            return load.told(file.get_tensor("load")) if "load" in file.keys() else None  # noqa: SIM118  # no mapping
 
     def _commit_results(self, records: list[Measured]) -> None:
         """The tables (volatile: they hold timings) and what the report draws."""

@@ -60,6 +60,14 @@ class Metrics(BaseModel):
     protocol: dict[str, JsonValue]
     records: tuple[Measured, ...]
 
+    @property
+    def beside(self) -> str:
+        """In words, what times were measured beside; empty where the machine did nothing else, or nobody knows."""
+        load = self.protocol.get("load")
+        if not isinstance(load, dict) or not load["disturbed"]:
+            return ""
+        return f"measured beside other work: {load['used_by_others']} of {load['cores']} cores were busy with it"
+
 
 def read_metrics(path: Path) -> Metrics:
     """The metrics in a file. Raises UserError naming the first field that does not fit."""

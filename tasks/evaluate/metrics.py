@@ -35,6 +35,11 @@ class Metric:
         """The key of half the width of its 95 % interval."""
         return f"{self.key}_interval"
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether it is taken by the clock, and says less when the machine did other work as well."""
+        return self.of in ("latency", "rate")
+
 
 METRICS = (
     Metric("frechet_distance", "to the teacher's pictures", "Fréchet distance, teacher’s", "frechet", "reference",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from tasks.claims import Claim, StepwiseClaim
@@ -27,6 +27,7 @@ class Verdict:
     bound: str
     outcome: Outcome | None
     paper: str
+    caveat: str = ""
 
 
 class Estimate(NamedTuple):
@@ -65,11 +66,15 @@ class Estimate(NamedTuple):
         return Estimate(-self.value, self.interval).is_at_most(-bound)
 
 
-def verdicts(claims: Sequence[Claim | StepwiseClaim], records: Sequence[Measured]) -> list[Verdict]:
-    """One for each claim, in their order."""
+def verdicts(claims: Sequence[Claim | StepwiseClaim], records: Sequence[Measured], beside: str = "") -> list[Verdict]:
+    """One for each claim, in their order; with what times were measured `beside`, in words, where it is of them."""
     return [
-        _stepwise(claim, records) if isinstance(claim, StepwiseClaim) else _ratio(claim, records) for claim in claims
+        replace(_verdict(claim, records), caveat=beside if _METRICS[claim.metric].is_timed else "") for claim in claims
     ]
+
+
+def _verdict(claim: Claim | StepwiseClaim, records: Sequence[Measured]) -> Verdict:
+    return _stepwise(claim, records) if isinstance(claim, StepwiseClaim) else _ratio(claim, records)
 
 
 def _ratio(claim: Claim, records: Sequence[Measured]) -> Verdict:

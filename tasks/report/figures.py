@@ -39,6 +39,7 @@ _STYLE: Any = {
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
 }  # fmt: skip
 BINS = 160
+PHASE_ROW = 10  # points between the names of one curve's phases and another's
 
 
 def variable(role: Role) -> str:
@@ -134,9 +135,13 @@ class Figures:
                 for phase in np.unique(curve.columns["phase"]):
                     at = curve.columns["phase"] == phase
                     x, low, mean, high = _binned(curve.columns["step"][at], curve.columns[column][at])
-                    axes.plot(x, mean, color=curve.role.colour, linestyle=dash, linewidth=1.6)
+                    lone = "o" if len(x) == 1 else ""  # no line goes through a single point
+                    axes.plot(
+                        x, mean, color=curve.role.colour, linestyle=dash, linewidth=1.6, marker=lone, markersize=4
+                    )
                     axes.fill_between(x, low, high, color=curve.role.colour, alpha=0.18, linewidth=0)
-            _phase_names(axes, curves)
+            for row, curve in enumerate(curve for curve in curves if len(curve.losses) > 1):
+                _phase_names(axes, curve, row)
             axes.set_xlabel("training step")
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -284,21 +289,20 @@ def _shown_by_log(values: Points) -> NDArray[np.bool_]:
     return np.isfinite(values) & (values > 0)
 
 
-def _phase_names(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Name the phases of the longest curve at the top, with a line where one ends."""
-    curve = max(curves, key=lambda c: len(c.losses))
-    if len(curve.losses) < 2:
-        return
+def _phase_names(axes: Axes, curve: Curve, row: int) -> None:
+    """Name the phases of a curve in its colour, in a row of their own at the top, with a line where one ends."""
+    end: float | None = None
     for number, name in enumerate(curve.losses):
         steps = curve.columns["step"][curve.columns["phase"] == number]
         if not len(steps):
             continue
-        if number:
-            axes.axvline(steps[0], color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)))
+        if end is not None:
+            axes.axvline(end, color=curve.role.colour, linewidth=0.8, linestyle=(0, (2, 3)))
         axes.annotate(
-            name, (steps[0], 1), xycoords=("data", "axes fraction"), xytext=(4, -2),
-            textcoords="offset points", va="top", fontsize=8, color=MUTED,
+            name, (steps[0] if end is None else end, 1), xycoords=("data", "axes fraction"),
+            xytext=(4, -2 - PHASE_ROW * row), textcoords="offset points", va="top", fontsize=8, color=curve.role.colour,
         )  # fmt: skip
+        end = steps[-1]
 
 
 def project(path: Points) -> Points:

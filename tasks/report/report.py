@@ -20,6 +20,7 @@ from pydantic import JsonValue
 from safetensors.numpy import load_file
 
 from infra.artifact import Artifact, Source
+from infra.environment import environment
 from infra.words import duration, size
 from tasks.data.inputs import as_artifact
 from tasks.evaluate.cells import cells, present
@@ -89,7 +90,7 @@ class WriteReport(StageWork[ReportJob]):
     @property
     def verdicts(self) -> list[Verdict]:
         """What the numbers say of the claims."""
-        return verdicts(self.config.claims, self.metrics.records)
+        return verdicts(self.config.claims, self.metrics.records, self.metrics.beside)
 
     def make(self, group: Group) -> None:
         """Draw the contact sheet, then the page."""
@@ -112,6 +113,7 @@ class WriteReport(StageWork[ReportJob]):
     def _page(self, sheet: ContactSheet) -> str:
         curves, records = list(self._curves()), self.metrics.records
         return _template().render(
+            facts=list(self._facts()),
             chain=list(self._chain()),
             claims=self.verdicts,
             sheet=sheet,
@@ -130,10 +132,20 @@ class WriteReport(StageWork[ReportJob]):
             metrics=measured_anywhere(records),
             records=records,
             prompts=self._prompts(),
+            beside=self.metrics.beside,
             protocol=_flat(self.metrics.protocol),
             provenance=_provenance(self.inputs),
             finished_at=self.evaluation.manifest.finished_at,
         )
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        """Whose page it is, by name."""
+        if behalf := self.work.behalf:
+            yield "recipe", behalf.recipe
+            yield from [("teacher", behalf.teacher)] if behalf.teacher else []
+            yield "run", behalf.run
+        if commit := environment().get("git_commit"):
+            yield "commit", commit[:12]
 
     def _prompts(self) -> PromptList | None:
         source = self.inputs.get("prompts")
@@ -178,7 +190,7 @@ class WriteReport(StageWork[ReportJob]):
             yield from _panels(
                 f"{first.title} and time",
                 lambda of=first: [draw(records, of, against="seconds_per_image")],  # type: ignore[misc]
-                "lower and further left is better",
+                "; ".join(filter(None, ("lower and further left is better", self.metrics.beside))),
             )
 
     def _sweep(self) -> list[Panel]:

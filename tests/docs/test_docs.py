@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -23,17 +24,20 @@ from pydantic import JsonValue
 from flows.algorithms.instaflow import Recipe
 from flows.recipes import bundled, chain_of, load_recipe, parse_recipe
 from flows.run.planner import plan
-from infra.artifact import Folder
+from infra.artifact import Folder, base_of
 from infra.artifact.manifest import Manifest
 from infra.errors import UserError
 from infra.store import open_store
+from infra.upkeep.runs import Ref, write_ref
 from models.pipelines.text_to_image import TextToImage
 from models.resizing import Resize
 from tasks.evaluate.measured import Measured
 from tasks.evaluate.protocol import Counts, protocol
 from tasks.sections import Clip, EvaluateJob, Extra
 from tasks.stages import STAGES
+from tests.docs.example import RECIPE, STAGE_ID, exemplified
 from tests.docs.reference import DOCS, filled
+from tests.golden.recorded import golden
 from tests.infra.small_pairs import commit, shards
 from tests.tasks import small_run
 
@@ -78,7 +82,22 @@ def functions(file: Path) -> set[str]:
 def test_the_example_is_a_manifest() -> None:
     (example,) = blocks("artifacts.md", "json")
     manifest = Manifest.from_bytes(example.encode(), "docs/artifacts.md")
-    assert manifest.stage in STAGES and manifest.files
+    say = f"instaflow run {RECIPE} --store STORE, then python -m tests.docs STORE"
+    assert json.loads(example) == manifest.model_dump(mode="json"), f"its fields are today's: {say}"
+    assert base_of(manifest.stage, manifest.fingerprint) == golden(RECIPE)[STAGE_ID]["artifact"], say
+    assert manifest.config == chain_of(load_recipe(RECIPE)).nodes[STAGE_ID].config.model_dump(mode="json"), say
+    assert manifest.files and {*manifest.environment} == {*manifest.environments[0]}
+
+
+def test_an_example_is_out_of_a_store(tmp_path: Path) -> None:
+    page, store = (DOCS / "artifacts.md").read_text(encoding="utf-8"), open_store(tmp_path)
+    made = commit(store, shards([3, 2]))
+    write_ref(store, RECIPE, STAGE_ID, Ref(artifact=made.base, digest=made.digest, config={}, inputs={}))
+    other = exemplified(page, store)
+    told = json.loads(re.findall(r"```json\n(.*?)```", other, re.DOTALL)[0])
+    assert told["fingerprint"] == made.fingerprint and told["environment"]["host"] == "laptop"
+    assert [part["unit"] for part in told["units"]] == ["index", "shard-000000"]
+    assert other.count(f"/pairs/{made.fingerprint[:8]}") == 2 and str(tmp_path) not in other
 
 
 def test_every_stages_files_are_told() -> None:
@@ -119,7 +138,8 @@ def test_the_pyarrow_example_prints_the_table(tmp_path: Path, monkeypatch: pytes
 def test_the_reading_example_reads(tmp_path: Path) -> None:
     made = commit(open_store(tmp_path / "demo" / "store"), shards([80, 48]))
     example = next(block for block in blocks("artifacts.md", "python") if "PairDataset" in block)
-    (tmp_path / "example.py").write_text(example.replace("9840f46a", made.fingerprint[:8]), encoding="utf-8")
+    (named,) = {*re.findall(r"/pairs/([0-9a-f]{8})", example)}
+    (tmp_path / "example.py").write_text(example.replace(named, made.fingerprint[:8]), encoding="utf-8")
     run = subprocess.run(
         [sys.executable, "example.py"],
         cwd=tmp_path,

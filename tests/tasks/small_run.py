@@ -62,7 +62,9 @@ def commit(
         return draft.finish(["all"], 1, config or {}, inputs or {}, {}, {stage: 7}, utc_now())
 
 
-def run(store: Store, folder: Path, prompts: list[str] | None = None) -> dict[str, Source]:
+def run(
+    store: Store, folder: Path, prompts: list[str] | None = None, load: dict[str, JsonValue] | None = None
+) -> dict[str, Source]:
     """The inputs of the report as the algorithm passes them: an artifact per stage, a given teacher."""
     teacher = Folder.open(_file(folder / "teacher" / "model_index.json", "{}").parent, "model")
     sampled = commit(store, "prompts", {"prompts.parquet": _prompts(folder, prompts or [])}, rows=20000)
@@ -86,7 +88,7 @@ def run(store: Store, folder: Path, prompts: list[str] | None = None) -> dict[st
     student = train("distill", 0.06, phases, {"teacher": rectified, "pairs": second})
     direct = train("direct", 0.16, phases, {"teacher": teacher, "pairs": first})
     models = {"teacher": teacher, "rectified": rectified, "student": student, "direct": direct}
-    measured = evaluation(store, folder, prompts or [], models)
+    measured = evaluation(store, folder, prompts or [], models, load)
     made = {
         "pairs-1": first,
         "reflow-1": rectified,
@@ -106,7 +108,13 @@ def _prompts(folder: Path, texts: list[str]) -> Path:
     return folder / "prompts.parquet"
 
 
-def evaluation(store: Store, folder: Path, prompts: list[str], inputs: Mapping[str, Source]) -> Artifact:
+def evaluation(
+    store: Store,
+    folder: Path,
+    prompts: list[str],
+    inputs: Mapping[str, Source],
+    load: dict[str, JsonValue] | None = None,
+) -> Artifact:
     """An artifact of the stage evaluate; `prompts` take the place of the first captions."""
     pictures, captions = _contact()
     captions[: len(prompts)] = prompts
@@ -116,7 +124,7 @@ def evaluation(store: Store, folder: Path, prompts: list[str], inputs: Mapping[s
         "captions": {"file": "captions_val2017.json", "sha256": "5f" * 32, "rule": "lowest annotation id"},
         "num_images": 1000, "features": "mini", "safety_checker": "off",
         "clip": {"architecture": "mini", "prompt_prefix": "", "scale": "cosine x 1"},
-        "machine": "x86_64, 2 threads, no GPU",
+        "machine": "x86_64, 2 threads, no GPU", "load": load,
     }  # fmt: skip
     metrics = {"schema_version": 2, "protocol": protocol, "records": records()}
     contents = {"metrics.json": metrics, "contact.json": {"prompts": captions}}

@@ -9,7 +9,7 @@ import pytest
 from flows.algorithms.algorithm import Algorithm, Do
 from flows.algorithms.chain import Chain, Given
 from flows.algorithms.instaflow import Recipe
-from flows.recipes import chain_of, parse_recipe
+from flows.recipes import chain_of, load_recipe, parse_recipe
 from infra.recipe import Section
 from tasks.sections import ReflowJob, World
 from tasks.stages import STAGES
@@ -53,6 +53,14 @@ def test_a_replay_is_what_the_algorithm_does() -> None:
 
 def test_what_lies_ready_is_told_once() -> None:
     assert [*CHAIN.given()] == [Given("model", "mini"), Given("clip", "mini"), Given("clip", "mini-judge")]
+
+
+def test_a_teacher_is_one_that_lies_ready() -> None:
+    published = {"path": "someone/sd", "revision": "v1", "convention": "paper"}
+    told = {"published": {"teacher": published}, "own": {"train_teacher": {}}}
+    found = {name: chain_of(parse_recipe({"name": name, **data}, "test")).teacher() for name, data in told.items()}
+    assert found["published"] and found["published"].path == "someone/sd" and found["own"] is None
+    assert CHAIN.teacher() == CHAIN.recipe.teacher and chain_of(load_recipe("mini-1k")).teacher() is None
 
 
 def test_ancestors_are_all_that_a_stage_is_made_from() -> None:

@@ -109,6 +109,9 @@ def test_a_run_leaves_report_records_and_a_cache(
 
     status = cli("status")
     assert status.stdout.count("done") == 2 and "tiny" in status.stdout
+    new, old = json.loads(cli("status", "--json").stdout)
+    assert old["started_at"] < new["started_at"] and not old["is_lost"]
+    assert json.loads(cli("status", old["run_id"], "--json").stdout) == old
     planned = json.loads(cli("plan", "tiny", "--json").stdout)
     assert [(line["id"], line["state"]) for line in planned] == [(stage, "cached") for stage in CHAIN]
     exported = cli("export", f"distill/{_fingerprint(planned, 'distill')[:6]}", "student")

@@ -70,6 +70,7 @@ def test_show(store: Store, chain: dict[str, Artifact]) -> None:
     for part in (made.uri, made.digest, "input prompts", made.files()[0].path, '{"mean": 0.5}'):
         assert part in text
     assert json.loads(_run(store, "show", made.base, "--json"))["fingerprint"] == made.fingerprint
+    assert all(line == line.rstrip() for line in text.splitlines())
 
 
 def test_show_tells_which_hosts_and_devices_made_the_units(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +133,17 @@ def test_lineage_goes_down_to_the_prompts_and_the_teacher(
     assert lines[0].startswith(chain["distill"].base)
     assert [line.lstrip("│├└─ ").partition(": ")[0] for line in lines[1:]] == ["pairs", "prompts", "teacher"]
     assert str(tmp_path / "teacher") in lines[-1]
+
+
+def test_lineage_for_machines_has_each_once_after_what_it_was_made_from(
+    store: Store, chain: dict[str, Artifact]
+) -> None:
+    both = make(store, "evaluate", {"pairs": chain["pairs-1"], "prompts": chain["prompts"]})
+    told = json.loads(_run(store, "lineage", both.base, "--json"))
+    assert [one["artifact"] for one in told] == [chain["prompts"].base, chain["pairs-1"].base, both.base]
+    inputs = {one["role"]: one for one in told[1]["inputs"]}
+    assert inputs["prompts"]["artifact"] == chain["prompts"].base and told[0]["digest"] == chain["prompts"].digest
+    assert inputs["teacher"]["artifact"] is None, "a folder"
 
 
 def test_lineage_draws_each_once(store: Store, chain: dict[str, Artifact]) -> None:

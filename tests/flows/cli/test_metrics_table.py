@@ -39,3 +39,14 @@ def test_a_line_per_record_with_what_applies() -> None:
         "ms",
     ]
     assert last.strip() == "1000 pictures a line; abacus"
+
+
+def test_times_beside_other_work_are_marked() -> None:
+    student, load = Measured(model="student", steps=1, seconds_per_image=0.01), {"used_by_others": 1.2, "cores": 2}
+    for disturbed in (True, False):
+        protocol = {"num_images": 9, "machine": "abacus", "load": {**load, "disturbed": disturbed}}
+        console = Console(width=200)
+        with console.capture() as captured:
+            console.print(metrics_table(Metrics(schema_version=2, protocol=protocol, records=(student,))))
+        mark = "; times measured beside other work: 1.2 of 2 cores were busy with it" if disturbed else ""
+        assert captured.get().splitlines()[-1].strip() == f"9 pictures a line; abacus{mark}"

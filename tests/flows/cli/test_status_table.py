@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console, RenderableType
 
-from flows.cli.status_table import find_run, run_table, runs_table, standing
+from flows.cli.status_table import find_run, run_facts, run_table, runs_table, standing
 from infra.errors import UserError
 from infra.upkeep.runs import LOST_AFTER_S, RunRecord, StageRun
 
@@ -64,9 +65,21 @@ def test_all_that_is_known_of_a_run() -> None:
     pairs = next(line for line in text.splitlines() if line.startswith("pairs-1"))
     assert pairs.split("  ")[0] == "pairs-1"
     assert all(part in pairs for part in ("done", "20 s", "1,280 pairs", "64", "3.2 GB", "NVIDIA H200"))
-    assert "by ada@node-3, process 7" in text and "torch 2.15.0" in text
+    assert "20 s of device time, by ada@node-3, process 7" in text and "torch 2.15.0" in text
+    assert "teacher" not in text and "set" not in text and "in Prefect" not in text
+    told = {"teacher": "/models/sd15", "teacher_digest": "d" * 64, "overrides": ["a.b=1", "c=2"], "flow_run": "f-1"}
+    more = _text(run_table(RUN.model_copy(update=told), _after(0)))
+    assert all(
+        line in more for line in ("teacher /models/sd15 (dddddddddddd)\n", "set a.b=1, c=2\n", "in Prefect f-1\n")
+    )
     ended = RUN.model_copy(update={"state": "cancelled", "exit": "SIGTERM"})
     assert "cancelled, exit SIGTERM" in _text(run_table(ended, _after(0)))
+
+
+def test_machines_are_told_what_follows_from_a_record() -> None:
+    told = json.loads(json.dumps(run_facts(RUN, _after(12 * 60))))
+    assert (told.pop("is_lost"), told.pop("device_seconds")) == (True, 20.0)
+    assert RunRecord.model_validate(told) == RUN
 
 
 def test_a_run_that_was_sent_says_of_which_it_is_a_part() -> None:

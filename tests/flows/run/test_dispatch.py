@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect import flow
@@ -19,7 +20,7 @@ from prefect.states import Completed, Crashed, Failed, Running
 
 from flows.run import dispatch
 from flows.run.dispatch import Errand, sent_away
-from flows.run.recording import recording
+from flows.run.recording import Origin, recording
 from flows.run.sent import Sent
 from flows.run.stage_flow import STAGE_FLOWS
 from flows.server.children import Children, children
@@ -101,7 +102,10 @@ def pipeline(store: Store, workers: int = 1, pool: str = POOL, before: Callable[
     @flow(name="sender", persist_result=False)
     def sender() -> Artifact:
         before()
-        with recording(store, "tiny") as record, record.stage("world", base(job), job.config, {}) as made:
+        with (
+            recording(store, "tiny", origin=Origin(teacher="mini", teacher_digest="d" * 64)) as record,
+            record.stage("world", base(job), job.config, {}) as made,
+        ):
             artifact = sent_away(Errand("world", job, place, record.record))
             made(artifact, False)
             return artifact
@@ -137,8 +141,10 @@ def test_shares_are_given_out_and_finished_here(server: SyncPrefectClient, store
     shares = [f"world {number} of {UNITS}" for number in range(1, UNITS + 1)]
     assert sorted(hands.names) == shares, "not more than there are groups"
     (record,) = list_runs(store)
-    assert {one.run for one in hands.sent} == {record.run_id} and record.stages[0].state == "done"
-    assert record.stages[0].device_seconds is None, "who did it has measured it"
+    assert {(one.run, one.teacher, one.teacher_digest) for one in hands.sent} == {(record.run_id, "mini", "d" * 64)}
+    assert record.stages[0].state == "done"
+    assert record.stages[0].device_seconds is None and record.device_seconds == 0, "who did it has measured it"
+    assert record.flow_run and server.read_flow_run(UUID(record.flow_run)).state_name == "Completed"
     assert whole(the_job(open_store(tmp_path / "alone"))).digest == made.digest
 
 

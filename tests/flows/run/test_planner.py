@@ -10,7 +10,7 @@ import pytest
 from flows.algorithms.chain import Given
 from flows.recipes import parse_recipe
 from flows.run import sources
-from infra.artifact import Artifact, Draft, Folder
+from infra.artifact import MANIFEST, Artifact, Draft, Folder
 from infra.artifact.redo import redo_all, redo_units
 from infra.errors import UserError
 from infra.recipe import Section, apply_overrides
@@ -116,8 +116,44 @@ def test_another_teacher_keeps_the_prompts(kitchen: Kitchen, tmp_path: Path) -> 
     (tmp_path / "other" / "weights.txt").write_text("another teacher")
     lines = kitchen.plan(f"teacher.path={tmp_path / 'other'}")
     assert {name for name, line in lines.items() if line.state == "cached"} == {"world", "prompts"}
-    before, after = Folder.open(tmp_path / "teacher").digest[:12], Folder.open(tmp_path / "other").digest[:12]
-    assert lines["pairs-1"].reason == f"input teacher: {before} -> {after}"
+    before, after = (Folder.open(tmp_path / name) for name in ("teacher", "other"))
+    places = f"{before.uri} ({before.digest[:12]}) -> {after.uri} ({after.digest[:12]})"
+    assert lines["pairs-1"].reason == f"input teacher: {places}"
+
+
+def test_what_changed_where_it_lies_is_named_with_its_place(kitchen: Kitchen, tmp_path: Path) -> None:
+    kitchen.run()
+    before = Folder.open(tmp_path / "teacher").digest[:12]
+    (tmp_path / "teacher" / "weights.txt").write_text("trained on")
+    after = Folder.open(tmp_path / "teacher").digest[:12]
+    assert kitchen.plan()["pairs-1"].reason == f"input teacher: {tmp_path / 'teacher'}: {before} -> {after}"
+    pairs = read_ref(kitchen.store, "test", "pairs-1")
+    assert pairs is not None
+    kitchen.store.delete(f"{pairs.artifact}/{MANIFEST}")
+    reason = kitchen.plan()["pairs-1"].reason
+    assert reason == f"input teacher: {before} -> {tmp_path / 'teacher'} ({after})", "where it lay is forgotten"
+
+
+def test_an_artifact_that_changed_is_named_as_the_store_has_it(kitchen: Kitchen) -> None:
+    kitchen.run()
+    old = kitchen.artifact("prompts")
+    kitchen.run(apply_overrides(RECIPE, ["prompts.seed=5", "name=other"]), until=("prompts",))
+    lines = kitchen.plan("prompts.seed=5")
+    new = Artifact.find(kitchen.store, lines["prompts"].artifact or "")
+    changed = f"{old.base} ({old.digest[:12]}) -> {new.base} ({new.digest[:12]})"
+    assert lines["pairs-1"].reason == f"input prompts: {changed}"
+
+
+def test_a_file_of_weights_that_changed_is_named(kitchen: Kitchen, tmp_path: Path) -> None:
+    file = tmp_path / "clip.bin"
+    file.write_text("one")
+    told = [f"evaluate.clip.weights={file}", "evaluate.clip.architecture=ViT-B-32"]
+    kitchen.run(apply_overrides(RECIPE, told))
+    before = Folder.open(file).digest[:12]
+    file.write_text("another")
+    assert f"input clip.weights: {file}: {before} -> {Folder.open(file).digest[:12]}" in (
+        kitchen.plan(*told)["evaluate"].reason
+    )
 
 
 def test_a_folder_that_is_added_is_the_same_teacher(kitchen: Kitchen, tmp_path: Path) -> None:

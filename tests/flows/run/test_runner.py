@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from prefect.exceptions import TerminationSignal
 
+from flows.run import sources
 from flows.run.runner import LeftOut, recorded
+from flows.run.selection import Choice
 from flows.run.watch import current
 from infra.artifact import Artifact
 from infra.artifact.redo import standing
@@ -20,6 +22,7 @@ from infra.store import StoreError
 from infra.store.local import LocalStore
 from infra.upkeep.runs import list_runs, read_ref
 from infra.upkeep.sweep import garbage
+from tasks.sections import World
 from tasks.stages import STAGES, Stage
 from tests.flows.kitchen import CHAIN, RECIPE, Kitchen
 from tests.flows.small_stages import Small, small
@@ -115,6 +118,30 @@ def test_a_run_leaves_a_record_and_a_reference_for_each_stage(kitchen: Kitchen) 
     assert isinstance(made, Artifact) and ref is not None
     assert (ref.artifact, ref.digest) == (made.base, made.digest) == (record.stages[2].artifact, made.digest)
     assert ref.config == CHAIN.nodes["pairs-1"].config.identity() and {*ref.inputs} == {"teacher", "prompts"}
+
+
+def test_a_record_says_when_each_stage_ran_and_what_of(kitchen: Kitchen) -> None:
+    told = ["pairs.steps=7", "prompts.note=s3://key:word@bucket/x?token=1"]
+    for _ in range(2):
+        with recorded(CHAIN, kitchen.store, Choice(until=("prompts",)), overrides=told) as do:
+            CHAIN.replay(do)
+    for record in list_runs(kitchen.store):
+        assert record.overrides == ["pairs.steps=7", "prompts.note=s3://bucket/x"]
+        assert (record.teacher, record.teacher_digest) == ("mini", sources.given("model", "mini").digest)
+        assert record.flow_run is None, "there was none"
+        times = [record.started_at, *(at for one in record.stages for at in (one.started_at, one.finished_at))]
+        assert None not in times and record.finished_at
+        assert times == sorted(times) and times[-1] <= record.finished_at, "found cached is an end, too"
+    made, found = list_runs(kitchen.store)
+    assert made.device_seconds == sum(one.device_seconds or 0 for one in made.stages) > 0 == found.device_seconds
+
+
+def test_a_stage_that_fails_has_an_end(kitchen: Kitchen) -> None:
+    with pytest.raises(RuntimeError), recorded(CHAIN, kitchen.store) as do:
+        with do.recording.stage("world", "world/0123456789abcdef", World(), {}):
+            raise RuntimeError("boom")
+    (stage,) = list_runs(kitchen.store)[0].stages
+    assert stage.started_at and stage.finished_at and stage.started_at <= stage.finished_at
 
 
 def test_another_teacher_takes_no_reference_away(kitchen: Kitchen, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from flows.run import terminal
 from flows.run.terminal import Bar, LogLines
@@ -43,6 +44,21 @@ def test_results_are_not_cut_where_nobody_looks_on(
     monkeypatch.setenv("COLUMNS", "20")
     terminal.results().print(f"[bold]{'x' * 300} 7")
     assert capsys.readouterr().out == f"[bold]{'x' * 300} 7\n", "no markup is read in what a stage is called"
+
+
+def test_a_table_is_not_filled_up_with_blanks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table("name", "value", box=None, pad_edge=False)
+    table.add_row("short", "1")
+    table.add_row("long", "two words " * 30)
+    terminal.say(table)
+    monkeypatch.setattr(terminal, "results", lambda: Console(width=40, force_terminal=True, color_system=None))
+    terminal.say(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["name   value", "short  1"] and len(lines[2]) > 300, "in a pipe nothing is broken"
+    assert lines[3:5] == lines[:2] and max(map(len, lines[3:])) <= 40, "in a terminal nothing is wider than it"
+    assert all(line == line.rstrip() for line in lines)
 
 
 def _screen(width: int = 80) -> tuple[Console, io.StringIO]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -70,6 +71,16 @@ def test_runs_in_order(tmp_path: Path) -> None:
     )
     write_run(store, done)
     assert list_runs(store) == [early, done]
+
+
+def test_a_record_of_before_a_field_was_there_is_read(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    stages = [{"stage": "pairs", "artifact": REF.artifact, "state": "done", "seconds": 1.5, "device_seconds": 1.5}]
+    old = {"run_id": "a", "recipe": "mini", "state": "done", "started_at": "2026-01-02T00:00:00", "stages": stages}
+    store.write("runs/a.json", json.dumps(old).encode())
+    (record,) = list_runs(store)
+    assert (record.overrides, record.teacher, record.teacher_digest, record.flow_run) == ([], None, None, None)
+    assert record.stages[0].started_at is record.stages[0].finished_at is None and record.device_seconds == 1.5
 
 
 def test_changed_fields() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from infra.artifact import Artifact, Draft, Folder, Source
 from infra.errors import UserError
 from infra.store import Store
 from infra.store.local import LocalStore
+from tasks.evaluate.evaluate import Evaluation
 from tasks.evaluate.measured import read_metrics
 from tasks.progress import Progress, silent
 from tasks.roles import RECTIFIED
@@ -145,6 +147,18 @@ def test_the_units_are_those_of_the_extent(evaluation: Artifact, inputs: dict[st
 def test_timings_are_outside_the_digest(evaluation: Artifact) -> None:
     volatile = {file.name for file in evaluation.manifest.files if file.volatile}
     assert volatile == {"metrics.json", "metrics.parquet", "speed.safetensors"}
+
+
+def test_times_are_told_with_what_else_the_machine_did(
+    evaluation: Artifact, inputs: dict[str, Source], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = metrics(evaluation)["protocol"]["load"]
+    assert load["used_by_others"] >= 0 and load["cores"] == os.cpu_count() and load["disturbed"] in (True, False)
+    timed = Evaluation._speed
+    monkeypatch.setattr(Evaluation, "_speed", lambda self: {n: one for n, one in timed(self).items() if n != "load"})
+    again = run(inputs, store, JOB)
+    assert metrics(again)["protocol"]["load"] is None, "the unit of an older version"
+    assert again.digest == evaluation.digest, "no part of what is measured"
 
 
 def test_the_report_finds_its_pictures_and_paths(evaluation: Artifact) -> None:

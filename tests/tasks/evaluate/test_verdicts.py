@@ -36,6 +36,12 @@ def test_a_claim_that_is_missed_says_so() -> None:
     assert [claim.outcome for claim in verdicts(CLAIMS, [])] == [*["not measured"] * 5, None]
 
 
+def test_a_claim_about_times_says_what_they_were_measured_beside() -> None:
+    found = verdicts(CLAIMS, RECORDS, "beside other work")
+    assert [one.caveat for one in found] == [*[""] * 5, "beside other work"]
+    assert {one.caveat for one in verdicts(CLAIMS, RECORDS)} == {""}
+
+
 def exact(model: str, **numbers: float) -> list[Measured]:
     """The records, but for these numbers of a model, which are known exactly."""
     return changed(model, **numbers, **{f"{name}_interval": 0.0 for name in numbers})

@@ -122,10 +122,35 @@ def test_what_a_log_axis_cannot_show_is_left_out() -> None:
 def test_a_training_names_its_phases_and_draws_a_second_round_dashed() -> None:
     losses = ["l2", "perceptual"]
     svg = ALL.training([curve("distill", STUDENT, 2, losses), curve("direct", DIRECT, 2, losses)], "loss", "Loss")
-    assert {"l2", "perceptual", "Loss", "training step"} <= {*words(svg)}
+    assert words(svg).count("l2") == words(svg).count("perceptual") == 2, "each curve has its own"
+    assert {"Loss", "training step"} <= {*words(svg)}
     one = ALL.training([curve("reflow-1", RECTIFIED)], "loss", "Loss")
     two = ALL.training([curve("reflow-1", RECTIFIED), curve("reflow-2", RECTIFIED)], "loss", "Loss")
     assert two.count("stroke-dasharray") == one.count("stroke-dasharray") + 1
+
+
+def test_a_phase_ends_where_it_ends_in_its_own_curve() -> None:
+    def lines(svg: str) -> dict[str, set[str]]:
+        """Where each role's vertical lines are, across."""
+        upright = r'd="M ([\d.]+) [\d.]+ \nL \1 [\d.]+ \n"[^>]*stroke: var\(--role-([\w-]+)\)'
+        found = re.findall(upright, svg)
+        return {role: {x for x, one in found if one == role} for _, role in found}
+
+    early, late = curve("distill", STUDENT, 2, ["l2", "perceptual"]), curve("direct", DIRECT, 2, ["huber", "l2"])
+    steps = late.columns["step"]
+    late = replace(late, columns={**late.columns, "phase": (steps > 80).astype(float)})
+    plain = curve("reflow-1", RECTIFIED, 1, ["l2"])
+    found = lines(ALL.training([plain, early, late], "loss", "Loss"))
+    assert found.keys() == {"student", "direct"} and all(len(at) == 1 for at in found.values())
+    assert float(*found["student"]) < float(*found["direct"])
+
+
+def test_a_curve_of_a_single_point_is_seen() -> None:
+    whole = curve("reflow-1", RECTIFIED)
+    short = replace(whole, columns={name: column[:1] for name, column in whole.columns.items()})
+    marker = re.compile(r"<use [^>]*fill: var\(--role-2-rf\); stroke: var\(--role-2-rf\)")
+    assert len(marker.findall(ALL.training([short], "loss", "Loss"))) == 1
+    assert not marker.findall(ALL.training([whole], "loss", "Loss"))
 
 
 def test_steps_whose_loss_a_log_axis_cannot_show_leave_no_trace_in_the_curve() -> None:

@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from pydantic import JsonValue
 from safetensors.numpy import load_file, save_file
 
 from flows.algorithms.instaflow import CLAIMS, PAGE
 from infra.artifact import MANIFEST, Artifact, Source
 from infra.store import Store
+from infra.store.local import LocalStore
 from tasks.evaluate.cells import cells
 from tasks.evaluate.measured import shown
 from tasks.progress import Progress, silent
@@ -28,7 +30,7 @@ from tasks.report import report as report_module
 from tasks.report.contact_sheet import draw, read_contact_sheet
 from tasks.roles import STANDARD, STUDENT
 from tasks.sections import EvaluateJob, Report, ReportJob
-from tasks.stage import run_stage
+from tasks.stage import Behalf, Job, do_job, run_stage
 from tasks.stages import STAGES
 from tests.tasks import small_run
 from tests.tasks.conftest import PERF
@@ -295,3 +297,30 @@ def test_models_look_as_the_evaluation_was_told(store: Store, inputs: dict[str, 
     words = {word.strip() for word in Page(text).text}
     assert {role.label for role in called} <= words and not {"Teacher", "Student", "Direct"} & words
     assert "--role-student: #123456;" in text and STUDENT.colour not in text
+
+
+def test_the_head_says_whose_page_it_is(
+    store: Store, inputs: dict[str, Source], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(report_module, "environment", lambda: {"git_commit": "c0ffee" * 7})
+    behalf = Behalf(recipe="sd15-long", run="2026-01-02T030405-abc", teacher="<i>/models/sd15</i>")
+    job = Job(STAGES["report"], ReportJob.of(Report(), "instaflow", CLAIMS, PAGE), inputs, store, PERF, behalf=behalf)
+    made = do_job(job, silent)
+    head = "".join(Page(made.fetch("report.html").read_text(encoding="utf-8")).text).partition("Pictures")[0]
+    for said in ("recipe sd15-long", "teacher <i>/models/sd15</i>", "run 2026-01-02T030405-abc", "commit c0ffeec0ffee"):
+        assert said in head
+    other = report(LocalStore(tmp_path / "other"), inputs)
+    assert (other.fingerprint, other.digest) == (made.fingerprint, made.digest), "no part of what is made"
+
+
+def test_times_that_were_measured_beside_other_work_are_marked(tmp_path: Path) -> None:
+    for disturbed in (True, False):
+        store = LocalStore(tmp_path / str(disturbed))
+        load: dict[str, JsonValue] = {"used_by_others": 1.2, "cores": 2, "disturbed": disturbed}
+        inputs = small_run.run(store, tmp_path / f"made {disturbed}", load=load)
+        page = Page(report(store, inputs).fetch("report.html").read_text(encoding="utf-8"))
+        text = "".join(page.text)
+        assert text.count("measured beside other work: 1.2 of 2 cores were busy with it") == 3 * disturbed
+        (head,) = (row for row in page.cells if row[:1] == ["model"])
+        marked = [heading.removesuffix(" †") for heading in head if heading.endswith("†")]
+        assert marked == (["time, batch 1", "pictures per second"] if disturbed else [])
