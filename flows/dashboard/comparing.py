@@ -19,7 +19,7 @@ from tasks.evaluate.verdicts import Estimate
 
 AT_MOST = 60
 """Fields, and numbers, that a comparison shows."""
-_APART = ("machine", "measured", "versions")
+APART = ("machine", "measured", "versions", "trained_with")
 """Fields of a protocol that may differ without a number losing its meaning."""
 
 _HEADINGS = Counter(metric.heading for metric in METRICS)
@@ -65,7 +65,7 @@ def compared(known: Known, before: RunFacts, after: RunFacts) -> Comparison:
     fields = [*_fields(known, before, after)]
     a, b = known.evaluation_of(before.record), known.evaluation_of(after.record)
     numbers = sorted(_numbers(a, b), key=lambda one: one.verdict not in ("better", "worse")) if a and b else []
-    protocol = [*_protocol(a, b)] if a and b else []
+    protocol = [*protocol_differs(a, b)] if a and b else []
     return Comparison(
         fields[:AT_MOST],
         max(0, len(fields) - AT_MOST),
@@ -127,7 +127,8 @@ def verdict(metric: Metric, old: Measured, new: Measured) -> Verdict:
     return "better" if (difference.value < 0) == (metric.better == "lower") else "worse"
 
 
-def _protocol(a: Evaluation, b: Evaluation) -> Iterator[str]:
+def protocol_differs(a: Evaluation, b: Evaluation) -> Iterator[str]:
+    """Fields in which two protocols differ so that their numbers cannot be compared."""
     for field, _, _ in changed_fields(a.metrics.protocol, b.metrics.protocol):
-        if not field.startswith(_APART):
+        if not field.startswith(APART):
             yield field

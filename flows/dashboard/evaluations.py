@@ -14,7 +14,7 @@ from flows.dashboard.reading import Seen
 from infra.artifact import Artifact
 from infra.errors import UserError
 from infra.upkeep.inventory import base_in
-from tasks.evaluate.cells import present
+from tasks.evaluate.cells import Cell, cells, present
 from tasks.evaluate.measured import Measured, Metrics
 from tasks.roles import FLOOR, Role
 from tasks.sections import EvaluateJob
@@ -30,6 +30,7 @@ class Evaluation:
     metrics: Metrics
     roles: Mapping[str, Role]
     models: Mapping[str, str]
+    cells: Sequence[Cell]
 
     @property
     def base(self) -> str:
@@ -42,6 +43,11 @@ class Evaluation:
         name = role.label if role else record.model.capitalize()
         scale = "" if record.guidance in (None, 1.0) else f", guidance {record.guidance:g}"
         return name if record.steps is None else f"{name}, {record.steps} step{'' if record.steps == 1 else 's'}{scale}"
+
+    def cell(self, record: Measured) -> Cell | None:
+        """The cell that a record is of."""
+        told = (record.model, record.steps, record.guidance)
+        return next((one for one in self.cells if (one.role.name, one.steps, one.guidance) == told), None)
 
     @property
     def of_models(self) -> Sequence[Measured]:
@@ -77,4 +83,4 @@ def _evaluation(artifact: Artifact, data: bytes) -> Evaluation:
     models = {
         role.name: base_in(inputs[role.input].uri) or inputs[role.input].uri for role in roles if role.input in inputs
     }
-    return Evaluation(artifact, metrics, {role.name: role for role in roles}, models)
+    return Evaluation(artifact, metrics, {role.name: role for role in roles}, models, cells(told, [*inputs]))

@@ -24,6 +24,8 @@ class Known:
     """By stage/fingerprint."""
     unreadable: Mapping[str, str]
     """Why an evaluation's numbers cannot be read, by stage/fingerprint."""
+    kept: frozenset[str] = frozenset()
+    """Files of the site that are there; a picture's name says what it is of, so that one there stays."""
 
     @cached_property
     def lineage(self) -> Lineage:
@@ -65,8 +67,8 @@ class Known:
         return self._before.get(run.record.run_id)
 
 
-def look(store: Store, now: datetime) -> Known:
+def look(store: Store, now: datetime, kept: frozenset[str] = frozenset()) -> Known:
     """What is to be known of a store at this moment. Raises StoreError."""
     seen = read(store, now)
     evaluations, unreadable = read_evaluations(seen)
-    return Known(seen, evaluations, unreadable)
+    return Known(seen, evaluations, unreadable, kept)

@@ -103,6 +103,16 @@ class Lineage:
                 last[place] = base
         return found
 
+    def work_s(self, base: str) -> float:
+        """Work of an artifact and of all it was made from, each once, s; 0 for what is none of the store."""
+        waiting, counted = [base], dict[str, float]()
+        while waiting:
+            one = waiting.pop()
+            if one in self.seen.artifacts and one not in counted:
+                counted[one] = self.seen.artifacts[one].manifest.seconds
+                waiting += [source.base for source in self.inputs[one] if source.base]
+        return sum(counted.values())
+
     def picture(self, base: str) -> Picture:
         """The artifact in the middle, what it was made from to its left, what was made of it to its right."""
         columns, left_out = {0: [base]}, 0

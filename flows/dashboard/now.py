@@ -10,6 +10,7 @@ from flows.dashboard.known import Known
 from flows.dashboard.progress import Progress, progress
 from flows.dashboard.render import render
 from flows.dashboard.run_facts import RunFacts
+from flows.recipes import bundled
 
 AT_MOST = 20
 """Lines of each list of the page."""
@@ -30,7 +31,8 @@ class Ended:
 
     run: RunFacts
     stage: str | None
-    command: str
+    command: str | None
+    """None where the file of its recipe is not known."""
 
 
 def now_page(known: Known) -> Iterator[tuple[str, bytes]]:
@@ -68,7 +70,9 @@ def _ended(known: Known, own: Sequence[RunFacts]) -> Iterator[Ended]:
             yield Ended(run, next(iter(open_), None), _command(known, run))
 
 
-def _command(known: Known, run: RunFacts) -> str:
+def _command(known: Known, run: RunFacts) -> str | None:
+    if run.record.recipe not in bundled():
+        return None
     settings = [part for text in run.overrides for part in ("--set", text)]
     return shlex.join(["instaflow", "run", run.record.recipe, *settings, "--store", known.seen.store.url])
 

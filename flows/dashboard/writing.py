@@ -34,19 +34,28 @@ class Written:
     removed: int
 
 
-def write_site(out: Store, files: Mapping[str, bytes]) -> Written:
-    """Have the site consist of these files. Raises UserError for a place that holds something else, StoreError.
+def whole_files(out: Store) -> frozenset[str]:
+    """Files of a site that are there as they were written. Raises UserError for what is no site, StoreError."""
+    there = out.sizes()
+    return frozenset(path for path, sha256 in _listed(out, there).items() if sha256 and path in there)
 
-    A page is there before any that links to it: `files` has those first that others link to.
+
+def write_site(out: Store, files: Mapping[str, bytes | None]) -> Written:
+    """Have the site consist of these files, None for one of `whole_files` that stays as it is.
+
+    A page is there before any that links to it: `files` has those first that others link to. Raises UserError for a
+    place that holds something else, StoreError.
     """
     there = out.sizes()
     before = _listed(out, there)
-    hashes = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
-    changed = [path for path, data in files.items() if before.get(path) != hashes[path] or there.get(path) != len(data)]
+    new = {path: data for path, data in files.items() if data is not None}
+    hashes = {path: before[path] for path, data in files.items() if data is None}
+    hashes |= {path: hashlib.sha256(data).hexdigest() for path, data in new.items()}
+    changed = [path for path, data in new.items() if before.get(path) != hashes[path] or there.get(path) != len(data)]
     gone = [path for path in before if path not in files and path in there]
     if changed or gone or before.keys() != files.keys():
         _write_list(out, {**before, **hashes, **dict.fromkeys([*changed, *gone])})
-        deque(at_once(lambda path: out.write(path, files[path]), changed), maxlen=0)
+        deque(at_once(lambda path: out.write(path, new[path]), changed), maxlen=0)
         out.delete_many(gone)
         _write_list(out, {**hashes})
     return Written(len(files), len(changed), len(gone))

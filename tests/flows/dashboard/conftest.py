@@ -35,7 +35,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 @pytest.fixture(scope="package")
 def pages(small: Small) -> Mapping[str, str]:
     """Every page of the site by its path."""
-    return {path: data.decode() for path, data in files(small.known) if path.endswith(".html")}
+    return {path: data.decode() for path, data in files(small.known) if data and path.endswith(".html")}
 
 
 @pytest.fixture

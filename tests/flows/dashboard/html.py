@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "img", "br", "hr", "input", "link", "path", "rect", "circle", "line", "polyline"}
+VOID = {"meta", "img", "br", "hr", "input", "link"}
 
 
 class Page(HTMLParser):
@@ -15,7 +15,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.text = ""
-        self.feed(source)
+        self.feed(str(source))
         self.close()
         assert not self.open, f"never closed: {self.open}"
 

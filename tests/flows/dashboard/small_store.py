@@ -69,7 +69,7 @@ def _runs(store: Store, first: Mapping[str, Artifact], second: Mapping[str, Arti
     write_run(store, record("2026-11-22T020000-bbbbbb", "mini", cached, hours=4, **done))
     failed = [StageRun(stage="pairs-1", artifact="pairs/00000000000000aa", state="failed", error=NASTY)]
     write_run(
-        store, record("2026-11-22T030000-cccccc", "other", failed, hours=3, state="failed", exit=2, error=NASTY * 100)
+        store, record("2026-11-22T030000-cccccc", "tiny", failed, hours=3, state="failed", exit=2, error=NASTY * 100)
     )
     lost = [StageRun(stage="pairs-1", artifact=UNFINISHED, state="running", unit="pairs", units=4, seconds=60)]
     write_run(store, record("2026-11-22T040000-dddddd", "killed", lost, hours=2, state="running"))

@@ -18,5 +18,6 @@ def test_what_runs_and_how_far(pages: Mapping[str, str]) -> None:
 
 def test_what_ended_badly_and_how_to_go_on(pages: Mapping[str, str], small: Small) -> None:
     text = Page(pages["index.html"]).text
-    assert f"instaflow run other --store {small.store.url}" in text and "fell silent" in text
-    assert "instaflow run killed" in text and "instaflow run mini" not in text, "its last run is well"
+    assert f"instaflow run tiny --store {small.store.url}" in text and "fell silent" in text
+    assert "killed" in text and "instaflow run killed" not in text, "no file is known of a recipe of that name"
+    assert "instaflow run mini" not in text, "its last run is well"
