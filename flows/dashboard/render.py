@@ -45,6 +45,7 @@ def _environment() -> jinja2.Environment:
         "card": card_path,
         "clip": clip,
         "facts": facts,
+        "hours": hours,
         "json": value_text,
         "number": shown,
         "quoted": shlex.quote,
@@ -70,6 +71,11 @@ def facts(told: Mapping[str, str]) -> str:
 def value_text(value: object) -> str:
     """A value of a configuration as JSON, cut where it is long."""
     return clip(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def hours(seconds: float) -> str:
+    """Device time: hours with three digits, and what is less than one as people say it."""
+    return f"{shown(seconds / 3600)} h" if seconds >= 3600 else duration(seconds)
 
 
 def span(seconds: float | None) -> str:

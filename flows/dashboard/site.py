@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tasks.report
 from flows.dashboard.artifacts import artifact_pages
+from flows.dashboard.cost import cost_page
 from flows.dashboard.known import Known, look
 from flows.dashboard.models import model_pages
 from flows.dashboard.now import now_page
@@ -28,6 +29,7 @@ def files(known: Known) -> Iterator[tuple[str, bytes | None]]:
     yield from artifact_pages(known)
     yield from run_pages(known)
     yield from model_pages(known)
+    yield from cost_page(known)
     yield from now_page(known)
 
 

@@ -94,17 +94,14 @@ def record(run_id: str, recipe: str, stages: list[StageRun], *, hours: int, **to
 
 def stages(artifacts: Mapping[str, Artifact], state: str, made: tuple[str, ...] = ()) -> list[StageRun]:
     """A stage for each artifact, in a state; those made now are done."""
-    return [
-        StageRun.model_validate(
-            {
-                "stage": stage_id, "artifact": artifact.base, "seconds": 12.5, "device_seconds": 25.0,
-                "state": "done" if stage_id in made else state,
-                "inputs": [one.uri.removeprefix(f"{artifact.store.url}/") for one in artifact.manifest.inputs],
-                "unit": "pairs", "units": 12000, "device": "Accelerator X",
-            }
-        )
-        for stage_id, artifact in artifacts.items()
-    ]  # fmt: skip
+
+    def stage(stage_id: str, artifact: Artifact, state: str) -> StageRun:
+        inputs = [one.uri.removeprefix(f"{artifact.store.url}/") for one in artifact.manifest.inputs]
+        found = StageRun(stage=stage_id, artifact=artifact.base, state=state, inputs=inputs)
+        measured = {"seconds": 12.5, "device_seconds": 25.0, "unit": "pairs", "units": 12000, "device": "Accelerator X"}
+        return found if state == "cached" else found.model_copy(update=measured)
+
+    return [stage(name, artifact, "done" if name in made else state) for name, artifact in artifacts.items()]
 
 
 _PRINT = fingerprint("pairs", 1, {"steps": 3}, {})

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flows.dashboard.render import clip, facts, paged, span, time_tag, value_text
+from flows.dashboard.render import clip, facts, hours, paged, span, time_tag, value_text
 
 
 def test_a_long_text_is_cut_and_says_how_long_it_was() -> None:
@@ -25,7 +25,7 @@ def test_what_is_no_moment_is_text() -> None:
 
 def test_values_are_told_as_json() -> None:
     assert [*map(value_text, ["l2", 0.5, None, [1], {"a": True}])] == ["l2", "0.5", "null", "[1]", '{"a": true}']
-    assert span(None) == "" and span(90) == "1 min 30 s"
+    assert hours(7200) == "2 h" and hours(90) == "1 min 30 s" and span(None) == "" and span(90) == "1 min 30 s"
     assert facts({"host": "node-1", "torch": "2.13"}) == "host node-1, torch 2.13"
 
 
