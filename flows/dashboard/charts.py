@@ -84,7 +84,7 @@ def bars(title: str, counts: Sequence[int], least: float, most: float, x: str) -
     """A histogram from the least to the most value; empty without one."""
     if not any(counts):
         return Markup("")
-    across = _axis(x, [least, most], False, LEFT, WIDTH - RIGHT)
+    across = Axis(x, least, most, False, LEFT, WIDTH - RIGHT)
     up = _axis("count", [0.0, float(max(counts))], False, HEIGHT - BOTTOM, TOP)
     wide = (WIDTH - RIGHT - LEFT) / len(counts)
     drawn = Markup("").join(

@@ -6,7 +6,6 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,16 +21,6 @@ COLUMNS, SIDE, GAP = 8, 96, 4
 """Pictures of a strip, and pixels."""
 _LENGTH_BYTES = 8
 _LARGEST_HEADER = 1 << 20
-
-
-@dataclass(frozen=True)
-class Strip:
-    """A model's pictures, side by side: where in the site, of what size, what they are of."""
-
-    path: str
-    label: str
-    evaluation: Evaluation
-    cell: Cell
 
 
 def strip_path(evaluation: Evaluation, cell: Cell, file: FileRecord) -> str:
@@ -59,7 +48,7 @@ def draw_strip(evaluation: Evaluation, cell: Cell, file: FileRecord) -> bytes | 
         raise
     except (ValueError, LookupError, TypeError, FileNotFoundError):
         return None
-    return _webp([Image.fromarray(picture) for picture in pictures])
+    return side_by_side([Image.fromarray(picture) for picture in pictures])
 
 
 def _pictures(evaluation: Evaluation, path: str, name: str) -> Any:
@@ -77,8 +66,8 @@ def _pictures(evaluation: Evaluation, path: str, name: str) -> Any:
     return np.frombuffer(data, np.uint8).reshape(count, *shape).transpose(0, 2, 3, 1)
 
 
-def _webp(pictures: Sequence[Image.Image]) -> bytes:
-    """Side by side; small ones enlarged by a whole factor and kept to the pixel, large ones made small."""
+def side_by_side(pictures: Sequence[Image.Image]) -> bytes:
+    """Pictures of one size as a WebP: small ones enlarged by a whole factor, to the pixel, large ones made small."""
     cells = [_fitted(picture) for picture in pictures]
     wide, high = cells[0].size
     strip = Image.new("RGBA", (len(cells) * (wide + GAP) - GAP, high))

@@ -12,6 +12,7 @@ from flows.dashboard.cost import cost_page
 from flows.dashboard.known import Known, look
 from flows.dashboard.models import model_pages
 from flows.dashboard.now import now_page
+from flows.dashboard.pairs import pair_pages
 from flows.dashboard.runs import run_pages
 from flows.dashboard.writing import Written, whole_files, write_site
 from infra.store import Store
@@ -30,6 +31,7 @@ def files(known: Known) -> Iterator[tuple[str, bytes | None]]:
     yield from run_pages(known)
     yield from model_pages(known)
     yield from cost_page(known)
+    yield from pair_pages(known)
     yield from now_page(known)
 
 
