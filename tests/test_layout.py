@@ -21,7 +21,18 @@ MAY_IMPORT = {
     "infra": {"infra"},
 }
 ROOMS = {
-    "flows": ("cli", "deploy", "pipeline", "stage_flows", "run", "server", "recipes", "algorithms", "pace"),
+    "flows": (
+        "cli",
+        "dashboard",
+        "deploy",
+        "pipeline",
+        "stage_flows",
+        "run",
+        "server",
+        "recipes",
+        "algorithms",
+        "pace",
+    ),  # fmt: skip
     "tasks": ("preflight", "rehearsal", "report", "evaluate", "train", "data", "stage", "share", "stages", "sections"),
     "models": ("pipelines", "clip", "perceptual", "mini", "judges"),
     "infra": ("pairs", "upkeep", "shards", "artifact", "store", "recipe"),
@@ -132,7 +143,15 @@ def _functions(path: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    "command", [["plan", "tiny"], ["status"], ["artifacts", "ls"], ["artifacts", "gc"], ["--help"]]
+    "command",
+    [
+        ["plan", "tiny"],
+        ["status"],
+        ["artifacts", "ls"],
+        ["artifacts", "gc"],
+        ["dashboard", "--out", "site"],
+        ["--help"],
+    ],
 )
 def test_reading_commands_import_nothing_heavy(command: list[str], tmp_path: Path) -> None:
     code = f"""

@@ -204,6 +204,19 @@ def status(
 
 
 @app.command()
+def dashboard(
+    out: Annotated[str, typer.Option("--out", metavar="FOLDER", help="a folder of its own, local or s3://BUCKET/PATH")],
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Write a site of static pages: what runs, what ran, what came out. Only files that changed are written."""
+    from flows.dashboard.site import build
+
+    there = open_store(out)
+    written = build(open_store(store), there, datetime.now(UTC))
+    print(f"{there.url}/index.html ({written.changed} of {written.files} files changed, {written.removed} removed)")
+
+
+@app.command()
 def doctor(
     recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="look at what it names, too")] = None,
     overrides: Overrides = None,

@@ -51,9 +51,16 @@ class Artifact:
             raise ArtifactMissing(
                 f"{store.url}/{base}: no {MANIFEST}: this artifact was not finished. Run the stage {stage}."
             ) from error
-        manifest = Manifest.from_bytes(data, f"{store.url}/{path}")
-        _require_own(manifest, stage, fingerprint, f"{store.url}/{path}")
-        return cls(store, base, manifest)
+        return cls.of(store, stage, fingerprint, data)
+
+    @classmethod
+    def of(cls, store: Store, stage: str, fingerprint: str, manifest: bytes) -> Artifact:
+        """The artifact whose manifest was read already. Raises UserError if it is damaged or another's."""
+        base = base_of(stage, fingerprint)
+        where = f"{store.url}/{base}/{MANIFEST}"
+        found = Manifest.from_bytes(manifest, where)
+        _require_own(found, stage, fingerprint, where)
+        return cls(store, base, found)
 
     @classmethod
     def find(cls, store: Store, ref: str) -> Artifact:

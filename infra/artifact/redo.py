@@ -73,6 +73,20 @@ def standing(store: Store, base: str, paths: Iterable[str] | None = None) -> dic
     return {mark: redo for mark, redo in found.items() if redo is not None}
 
 
+def marks_among(store: Store, paths: Iterable[str], answered: Mapping[str, Collection[str]]) -> dict[str, list[Redo]]:
+    """The marks among all paths of a store that no manifest answers, by artifact, oldest first.
+
+    `answered` are the marks that each manifest answers, by artifact. Raises StoreError.
+    """
+    found: dict[str, list[Redo]] = {}
+    for path in sorted(path for path in paths if f"/{REDO}/" in path):
+        match = _PATH.search(path)
+        base = path[: match.start()] if match else ""
+        if match and match[1] not in answered.get(base, ()) and (redo := _read(store, path)):
+            found.setdefault(base, []).append(redo)
+    return found
+
+
 def _answered(store: Store, base: str) -> list[str]:
     try:
         return Artifact.open(store, *base.split("/")).manifest.redone

@@ -59,12 +59,13 @@ class _Files:
         return all(one in self.times and self.times[one] < before for one in paths)
 
 
-def garbage(store: Store, before: datetime) -> list[Garbage]:
+def garbage(store: Store, before: datetime, known: Collection[Entry] | None = None) -> list[Garbage]:
     """What may be removed from the store: unneeded, and last written before that moment.
 
-    Raises UserError if a manifest, reference or pin does not parse, for what it keeps is unknown; StoreError.
+    `known` is everything in the store, where that was read already. Raises UserError if a manifest, reference or pin
+    does not parse, for what it keeps is unknown; StoreError.
     """
-    return _garbage(store, _entries(store), before)
+    return _garbage(store, _entries(store) if known is None else [*known], before)
 
 
 def _entries(store: Store) -> list[Entry]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.artifact import MANIFEST, Artifact, Draft
-from infra.artifact.redo import FORCED, REDO, lift, mark_damage, redo_all, redo_units, standing, why_redo
+from infra.artifact.redo import FORCED, REDO, lift, mark_damage, marks_among, redo_all, redo_units, standing, why_redo
 from infra.store import Store, open_store
 from tests.infra.small_artifact import PRINT, UNITS, make
 from tests.infra.stores import DownStore
@@ -90,3 +90,12 @@ def test_an_outage_is_no_damage(tmp_path: Path) -> None:
     made.store = DownStore(tmp_path)
     with pytest.raises(Exception, match="down"):
         why_redo(made)
+
+
+def test_marks_are_found_in_a_listing_of_the_whole_store(store: Store) -> None:
+    made = make(store)
+    redo_units(store, made.base, ["shard-000001"], "data/x is damaged")
+    found = marks_among(store, store.sizes(), {made.base: made.manifest.redone})
+    assert found == {made.base: [*standing(store, made.base).values()]} and len(found[made.base]) == 1
+    again = make(store)
+    assert marks_among(store, store.sizes(), {made.base: again.manifest.redone}) == {}

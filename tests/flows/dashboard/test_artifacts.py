@@ -1,0 +1,48 @@
+"""The pages of the artifacts."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.app import app
+from flows.dashboard.names import card_path
+from infra.artifact import Artifact
+from tests.flows.dashboard.conftest import Small
+from tests.flows.dashboard.html import Page
+from tests.flows.dashboard.small_store import UNFINISHED
+
+
+def test_a_card_tells_all_of_an_artifact(pages: Mapping[str, str], small: Small) -> None:
+    artifact = small.made["distill again"]
+    page = Page(pages[card_path(artifact.base)])
+    for told in ("Fields that differ", "seed", "Wanted by", artifact.digest, artifact.fingerprint, "curve.parquet"):
+        assert told in page.text, told
+    assert {f"../../{card_path(small.made[one].base)}" for one in ("reflow-1", "pairs-student", "evaluate again")} <= {
+        *page.values("href")
+    }
+
+
+def test_how_it_stands_is_told(pages: Mapping[str, str], small: Small) -> None:
+    marked = Page(pages[card_path(small.made["pairs-1"].base)]).text
+    assert "to be redone" in marked and "data/shard-000000.tar is damaged" in marked
+    assert "pinned" in Page(pages[card_path(small.made["distill"].base)]).text
+    assert "unfinished" in Page(pages[card_path(UNFINISHED)]).text
+    assert {"artifacts-of-pairs.html", "artifacts-that-are-damaged.html"} <= pages.keys()
+
+
+@pytest.mark.parametrize("name", ["pairs-1", "distill again"])
+def test_the_commands_and_the_lines_of_python_do_it(name: str, pages: Mapping[str, str], small: Small) -> None:
+    page = Page(pages[card_path(small.made[name].base)]).text
+    commands = [line for line in page.splitlines() if line.startswith("instaflow artifacts show")]
+    (command,) = commands
+    assert CliRunner().invoke(app, shlex.split(command)[1:]).exit_code == 0
+    if name != "pairs-1":
+        start = page.index("from infra.artifact")
+        told: dict[str, object] = {}
+        exec(page[start : page.index("\n", page.index("found =", start))], told)
+        found = told["found"]
+        assert isinstance(found, Artifact) and found.digest == small.made[name].digest

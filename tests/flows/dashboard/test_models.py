@@ -1,0 +1,49 @@
+"""The pages of the models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from flows.dashboard.known import look
+from flows.dashboard.models import model_pages
+from flows.dashboard.names import card_path
+from flows.dashboard.site import build, files
+from infra.store import Store, open_store
+from tests.flows.dashboard.conftest import Small
+from tests.flows.dashboard.html import Page
+from tests.flows.dashboard.small_store import NOW
+
+
+def test_the_best_student_is_named_and_others_beside_it(pages: Mapping[str, str], small: Small) -> None:
+    page = Page(pages["models.html"])
+    best = small.made["distill again"].base
+    assert f"The best student is distill/{best[8:16]}" in page.text
+    assert card_path(best) in page.values("href") and "as good" in page.text
+
+
+def test_models_of_the_same_noise_are_over_one_another(small: Small) -> None:
+    site = dict(model_pages(small.known))
+    page = Page((site["models.html"] or b"").decode())
+    strips = page.values("src")[1:]  # after the page's own script
+    assert len(strips) > 5 and {*strips} == {path for path in site if path.endswith(".webp")}
+    assert all("of the prompts above" in one for one in page.values("alt"))
+
+
+def test_numbers_stand_against_steps_and_costs(pages: Mapping[str, str]) -> None:
+    labels = Page(pages["models.html"]).values("aria-label")
+    assert "Fréchet distance to real pictures: Fréchet distance to real pictures against s per picture" in labels
+    assert "distill: loss: loss against step" in labels
+
+
+def test_a_picture_that_is_there_is_not_drawn_again(small: Small, out: Store) -> None:
+    build(small.store, out, NOW)
+    times = {path: time for path, time in out.modified().items() if path.startswith("pictures/")}
+    again = build(small.store, out, NOW)
+    assert times and again.changed == 0
+    assert {path: time for path, time in out.modified().items() if path in times} == times
+
+
+def test_a_store_without_evaluations_has_a_page(tmp_path: Path) -> None:
+    site = dict(files(look(open_store(tmp_path), NOW)))
+    assert b"Nothing was measured yet" in (site["models.html"] or b"")
