@@ -17,6 +17,7 @@ NAMES = (
     "setup",
     "demo",
     "cached",
+    "orchestration",
     "suite",
     "quality",
     "seeds",

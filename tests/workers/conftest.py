@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,6 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 
-from flows.algorithms.chain import Chain
 from flows.deploy.lost_runs import LOST
 from flows.recipes import chain_of, load_recipe
 from flows.run import sources
@@ -27,6 +26,7 @@ from tasks.sections import PairsJob, Performance
 from tasks.stage import run_stage
 from tasks.stages import stage_of
 from tests import ROOT
+from tests.one_process import one_process
 
 POOLS = """
 default: cpu
@@ -180,19 +180,6 @@ def cli(folder: Path, *arguments: str, **surroundings: str) -> None:
     command = [sys.executable, "-m", "flows.cli", *arguments]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-
-
-def one_process(chain: Chain, stage_ids: Sequence[str], store: Store) -> dict[str, Artifact]:
-    """The stages of a chain made here, by id."""
-    made: dict[str, Artifact] = {}
-    for stage_id in stage_ids:
-        node = chain.nodes[stage_id]
-        inputs: dict[str, Source] = {
-            role: made[one] if isinstance(one, str) else sources.given(one.tree, one.path)
-            for role, one in node.inputs.items()
-        }
-        made[stage_id] = run_stage(node.stage, node.config, inputs, store, chain.recipe.performance, silent)
-    return made
 
 
 def _prompts(store: Store) -> Artifact:

@@ -9,7 +9,8 @@ from flows.recipes import chain_of, load_recipe
 from infra.artifact import Artifact
 from infra.store import open_store
 from infra.upkeep.runs import list_runs
-from tests.workers.conftest import House, one_process, shards
+from tests.one_process import one_process
+from tests.workers.conftest import House, shards
 
 OVERRIDES = [
     "prompts={reflow_count: 1536, distill_count: 64}",

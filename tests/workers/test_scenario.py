@@ -30,9 +30,10 @@ from flows.server.local import Endpoint
 from infra.artifact import Artifact
 from infra.store import Store, open_store
 from infra.upkeep.runs import list_runs
+from tests.one_process import one_process
 from tests.postgres import SERVE, an_endpoint, postgres, server_environment
 from tests.s3 import BUCKET, rclone_server
-from tests.workers.conftest import Site, cli, install_wheel, installed, one_process, shards
+from tests.workers.conftest import Site, cli, install_wheel, installed, shards
 
 OVERRIDES = [
     "prompts={reflow_count: 1536, distill_count: 256}",
