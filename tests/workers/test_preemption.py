@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +14,18 @@ import pytest
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
+from safetensors.torch import load_file, save_file
 
+from flows.run import sources
 from flows.server.arrival import RELEASE
 from infra.artifact import Artifact
 from infra.release import release
 from infra.store import Store, open_store
+from tasks.progress import silent
 from tasks.sections import PairsJob
-from tests.workers.conftest import House
+from tasks.stage import run_stage
+from tasks.stages import stage_of
+from tests.workers.conftest import PERFORMANCE, House
 
 JOB = PairsJob(steps=4, shard_size=8)
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -49,6 +56,23 @@ def test_from_the_command_line_of_prefect_as_the_readme_says(house: House) -> No
     house.wait(other, "Failed")
     state = house.client.read_flow_run(other.id).state
     assert state is not None and refused in (state.message or "")
+
+
+def test_one_stage_with_a_new_teacher_from_the_command_line_of_prefect_alone(house: House) -> None:
+    """As the README says it: no recipe, no other stage, nothing of ours but the deployment."""
+    teacher, store = house.folder / "new-teacher", open_store(house.folder / "new")
+    shutil.copytree(sources.WEIGHTS / "teacher", teacher)
+    (weights,) = (teacher / "unet").glob("*.safetensors")
+    save_file({name: 1.01 * value for name, value in load_file(weights).items()}, weights)
+    inputs = json.dumps({"teacher": str(teacher), "prompts": house.prompts.uri})
+    told = {"config": JOB.model_dump_json(), "inputs": inputs, "store": store.url}
+    command = [sys.executable, "-m", "prefect", "deployment", "run", "pairs/cpu", "--watch"]
+    typed = [*command, *(part for name, value in told.items() for part in ("-p", f"{name}={value}"))]
+    ran = subprocess.run(typed, cwd=house.folder, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr + house.logs()
+    given = {"teacher": sources.given("model", str(teacher)), "prompts": house.prompts}
+    made = run_stage(stage_of("pairs"), JOB, given, open_store(house.folder / "by-hand"), PERFORMANCE, silent)
+    assert Artifact.find(store, made.base).digest == made.digest
 
 
 def test_a_worker_that_is_taken_away_hands_over(house: House, expected: str) -> None:
