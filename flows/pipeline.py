@@ -5,6 +5,8 @@ What is done reads like the paper in flows/algorithms; here it is told to Prefec
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefect import Flow, flow, tags
@@ -12,14 +14,17 @@ from prefect.runtime import flow_run
 
 from flows.algorithms import algorithms, find_algorithm
 from flows.algorithms.algorithm import Algorithm
+from flows.algorithms.chain import Chain
 from flows.recipes import chain_of, load_recipe
 from flows.run import opened
 from flows.run.form import STORE, Public
 from flows.run.preflight import pictures_looked_at, preflight
 from flows.run.rehearsal_flow import rehearse
-from flows.run.runner import LeftOut, recorded
+from flows.run.runner import LeftOut, Runner, recorded
 from flows.run.selection import EVERYTHING, Choice
 from flows.server.arrival import arrive
+from flows.server.cards import lineage
+from flows.server.mirror import mirrored
 from flows.server.tagging import recipe_tags, tag_this_run
 from infra.errors import UserError
 from infra.store import open_store
@@ -57,12 +62,25 @@ def pipeline_flow(algorithm: Algorithm) -> Flow[..., str | None]:
                 pictures_looked_at(chain) as alarm,
                 recorded(chain, where, choice, alarm, overrides) as do,
             ):
-                *_, last = chain.replay(do).values()
+                with _lineage_shown(chain, do):
+                    *_, last = chain.replay(do).values()
                 return None if isinstance(last, LeftOut) else last.uri
 
     body.__name__ = body.__qualname__ = algorithm.name
     body.__doc__ = f"{algorithm.does}.{_FORM}"
     return flow(name=algorithm.name, flow_run_name=_recipe_and_teacher, persist_result=False)(body)
+
+
+@contextmanager
+def _lineage_shown(chain: Chain, do: Runner) -> Iterator[None]:
+    """When the block ends, however, Prefect's page of the run shows what was made from what, and why."""
+    try:
+        yield
+    finally:
+        record = do.recording.record
+        with mirrored("lineage", do.recording.behalf) as mirror:
+            told = f"What was made from what in the run {record.run_id} of {record.recipe}, and why"
+            mirror.show(lambda: lineage(chain, record, do.made), told)
 
 
 def _read(algorithm: Algorithm, name: str, overrides: list[str]) -> Recipe:

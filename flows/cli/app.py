@@ -17,6 +17,7 @@ from rich.console import Console
 
 from flows.cli.artifacts import artifacts
 from flows.cli.machines import machines
+from flows.cli.naming import models
 from flows.cli.options import DEFAULT_STORE, StoreUrl
 from flows.recipes import chain_of, load_recipe
 from flows.run.terminal import say
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 
 app.add_typer(artifacts, name="artifacts")
+app.add_typer(models, name="models")
 app.add_typer(machines)
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="a bundled recipe's name or a YAML file")]
@@ -89,7 +91,7 @@ def evaluate(
         str,
         typer.Argument(
             metavar="FOLDER_OR_MODEL",
-            help="a diffusers folder, a folder of pictures, an artifact (stage/fingerprint), or student, 2-rf, ...",
+            help="a diffusers folder, one of pictures, an artifact (stage/fingerprint), a name, or student, 2-rf, ...",
         ),
     ],
     preset: Annotated[
@@ -240,7 +242,9 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="what the picture shows")],
     model: Annotated[
         str,
-        typer.Option(help="student, direct, 2-rf, teacher, an artifact (stage/fingerprint) or a diffusers folder"),
+        typer.Option(
+            help="student, direct, 2-rf, teacher, a name, an artifact (stage/fingerprint) or a diffusers folder"
+        ),
     ] = "student",
     steps: Annotated[int, typer.Option(min=1, help="solver steps")] = 1,
     out: Annotated[Path, typer.Option(help="the PNG to write")] = Path("out.png"),
@@ -271,7 +275,7 @@ def report(
 
 @app.command()
 def export(
-    artifact: Annotated[str, typer.Argument(help="stage/fingerprint, its first digits will do, or a full URI")],
+    artifact: Annotated[str, typer.Argument(help="stage/fingerprint, its first digits will do, a name, or a full URI")],
     folder: Annotated[Path, typer.Argument(help="a new folder")],
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:

@@ -23,6 +23,7 @@ from infra.artifact.manifest import ADDED
 from infra.errors import UserError
 from infra.store import Store, StoreError, open_store
 from infra.upkeep.inventory import entries, find, inputs_of, pin, pinned, unpin, wanted_by
+from infra.upkeep.naming import names
 from infra.words import duration, size
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 artifacts = typer.Typer(help="Artifacts in a store: list, check, trace, copy, sweep.", no_args_is_help=True)
 
 Ref = Annotated[
-    str, typer.Argument(metavar="ID", help="stage/fingerprint or the fingerprint; their first digits will do")
+    str, typer.Argument(metavar="ID", help="stage/fingerprint or the fingerprint, whose first digits will do; a name")
 ]
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -56,13 +57,13 @@ def ls(
             f"{rows:,}" if isinstance(rows, int) else "",
             size(count) if isinstance(count, int) else "",
             str(line["problem"] or line["finished_at"] or "unfinished")[:19],
-            ", ".join([*line["recipes"], *(["pinned"] if line["pinned"] else [])]),  # type: ignore[misc]
+            ", ".join([*line["recipes"], *line["names"], *(["pinned"] if line["pinned"] else [])]),  # type: ignore[misc]
         )
     say(table if lines else f"no artifacts in {where.url} yet")
 
 
 def _lines(store: Store) -> Iterator[dict[str, object]]:
-    wanted, pins = wanted_by(store), pinned(store)
+    wanted, pins, named = wanted_by(store), pinned(store), names(store)
     for entry in entries(store):
         manifest = entry.artifact.manifest if entry.artifact else None
         yield {
@@ -73,6 +74,7 @@ def _lines(store: Store) -> Iterator[dict[str, object]]:
             "seconds": manifest.seconds if manifest else None,
             "finished_at": manifest.finished_at if manifest else None,
             "recipes": wanted.get(entry.base, []),
+            "names": [name for name, record in named.items() if record.now.artifact == entry.base],
             "pinned": entry.base in pins,
             "problem": "damaged manifest" if entry.problem else None,
         }
@@ -297,7 +299,7 @@ def gc(
     grace: Annotated[str, typer.Option(help="keep what is younger: 7d, 12h, 30m")] = "7d",
     delete: Annotated[bool, typer.Option("--delete", help="remove it; otherwise it is only listed")] = False,
 ) -> None:
-    """List what no recipe's last run, no pin and no recent run needs; with --delete, remove it."""
+    """List what no recipe's last run, no pin, no name and no recent run needs; with --delete, remove it."""
     from infra.upkeep.sweep import garbage, sweep
 
     where, before = open_store(store), _before(grace)

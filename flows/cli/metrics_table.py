@@ -6,13 +6,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tasks.evaluate.measured import Metrics, measured_anywhere, shown, shown_with_interval
-from tasks.evaluate.metrics import Metric
+from tasks.evaluate.measured import Metrics, shown, shown_with_interval, with_label
 
 
 def metrics_table(metrics: Metrics) -> RenderableType:
     """One line per model and way of sampling it; under it what the numbers are of and the machine."""
-    columns = _columns(metrics)
+    columns = with_label(metrics.records)
     headings = (metric.label or metric.heading for metric in columns)
     table = Table("model", "steps", "guidance", *headings, box=None, pad_edge=False)
     for record in metrics.records:
@@ -21,10 +20,3 @@ def metrics_table(metrics: Metrics) -> RenderableType:
     count, machine = metrics.protocol.get("num_images"), metrics.protocol.get("machine")
     beside = f"; times {metrics.beside}" if metrics.beside else ""
     return Group(table, Text(f"{count} pictures a line; {machine}{beside}"))
-
-
-def _columns(metrics: Metrics) -> list[Metric]:
-    """What was measured and has a label; the distance to real pictures where there is none to a teacher's."""
-    measured = measured_anywhere(metrics.records)
-    has_distance = any(metric.label for metric in measured if metric.reduced == "frechet")
-    return [metric for metric in measured if metric.label or (metric.reduced == "frechet" and not has_distance)]

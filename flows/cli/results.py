@@ -16,6 +16,7 @@ from flows.run.sources import given
 from infra.artifact import Artifact, Source
 from infra.artifact.fingerprint import sha256_file, tree_files
 from infra.artifact.manifest import ADDED, Manifest
+from infra.artifact.names import read_name
 from infra.errors import UserError
 from infra.store import Store, reason
 from infra.store.whole_file import whole
@@ -114,7 +115,7 @@ def _noted(folder: Path) -> str | None:
 
 
 def model_source(store: Store, model: str, chain: Chain) -> Source:
-    """What `model` names: a folder, an artifact, or one of the algorithm's roles (student, ...) in the last run."""
+    """What `model` names: one of the roles (student, ...) in the last run, a folder, an artifact, a name."""
     source = chain.model(model)
     if isinstance(source, Given):
         return given(source.tree, source.path)
@@ -124,7 +125,7 @@ def model_source(store: Store, model: str, chain: Chain) -> Source:
         raise UserError(f"model {model}: the recipe {chain.recipe.name} makes none. See: instaflow plan.")
     if Path(model).expanduser().joinpath("model_index.json").is_file():
         return given("model", model)
-    if "/" not in model:
+    if "/" not in model and read_name(store, model) is None:
         raise UserError(f"model {model}: there is no such model. {_models(model, chain)}")
     return Artifact.find(store, model)
 
@@ -134,7 +135,7 @@ def _models(asked: str, chain: Chain) -> str:
     roles = [role.name for role in chain.algorithm.roles]
     near = difflib.get_close_matches(asked, roles, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    return f"Expected {', '.join(roles)}, an artifact (stage/fingerprint) or a diffusers folder.{hint}"
+    return f"Expected {', '.join(roles)}, an artifact (stage/fingerprint), a name or a diffusers folder.{hint}"
 
 
 def save_picture(picture: Image, out: Path) -> None:

@@ -21,7 +21,7 @@ from flows.run.expectation import done
 from flows.run.sent import Sent, called
 from flows.run.watch import Watch
 from flows.server.children import LOST, POLL_S, Children, children, is_cancelling, is_over, words
-from flows.server.mirror import mirrored
+from flows.server.mirror import mirrored, telling
 from infra.artifact import Artifact, Draft, UnitsMissing
 from infra.errors import UserError
 from infra.upkeep.runs import BEAT_S, RunRecord
@@ -85,12 +85,13 @@ def sent_away(errand: Errand) -> Artifact:
     with (
         Draft(job.store, job.stage.name, identity) as draft,
         children(f"{job.stage.name}/{errand.place.pool}", draft.base) as sent,
-        mirrored(errand.stage_id) as mirror,
+        mirrored(errand.stage_id, watcher.behalf) as mirror,
+        telling(mirror, draft.base) as committed,
         terminal.shown(errand.stage_id) as progress,
     ):
         try:
             made = _Dispatch(errand, sent, draft, watcher, progress).artifact()
-            mirror.finished(made, cached=False)
+            committed(made)
             return made
         except BaseException as error:
             if not _comes_back(error):

@@ -184,6 +184,12 @@ class Planner:
             *self._changed_inputs(last, found, pending),
         ]
 
+    def reason(self, stage_id: str, config: Section, inputs: Mapping[str, Source]) -> str:
+        """Why a stage is run whose inputs are there. Raises UserError, StoreError."""
+        stage = stage_of(stage_id)
+        changes = self._changes(stage_id, config, inputs, {})
+        return "; ".join(changes or [self._gone(stage_id, stage, stage_fingerprint(stage, config, inputs))])
+
     def _changed_inputs(self, last: Ref, found: Mapping[str, Pinned], pending: Mapping[str, Pending]) -> Iterator[str]:
         """The inputs whose content is another one, each with the place where it lies."""
         digests = {role: one.digest for role, one in found.items()}

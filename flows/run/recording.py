@@ -70,20 +70,24 @@ class Recording:
     alarm: Callable[[], None]
 
     @contextmanager
-    def stage(self, stage_id: str, base: str, config: Section, taken: Mapping[str, Source]) -> Iterator[Made]:
+    def stage(
+        self, stage_id: str, base: str, config: Section, taken: Mapping[str, Source], reason: str | None = None
+    ) -> Iterator[Made]:
         """Write down the stage that the block does, from its beginning; the block tells what it made, whether cached.
 
         It is named before it is looked for: from then on nobody sweeps it, or what it is made from.
         """
-        has = self._has(stage_id, base)
+        has = self.has(stage_id, base)
         if not has:
             inputs = [
                 one.base for one in taken.values() if isinstance(one, Artifact) and one.store.url == self.store.url
             ]
             write_begun(self.store, self.record.recipe, stage_id, base, inputs)
-            self._add(StageRun(stage=stage_id, artifact=base, state="running", inputs=inputs, started_at=utc_now()))
+            told = {"inputs": inputs, "reason": reason, "started_at": utc_now()}
+            self._add(StageRun.model_validate({"stage": stage_id, "artifact": base, "state": "running", **told}))
         extent = stage_of(stage_id).extent(config, taken)
-        watch = Watch(extent, lambda: self._beat(stage_id, watch), behalf=self.behalf)
+        is_part = self.record.part_of is not None
+        watch = Watch(extent, lambda: self._beat(stage_id, watch), behalf=self.behalf, is_part=is_part)
 
         def made(artifact: Artifact | None, cached: bool) -> None:
             if not (has and cached):
@@ -111,7 +115,7 @@ class Recording:
 
     def left_out(self, stage_id: str, config: Section, artifact: Artifact) -> None:
         """Write down what a stage that is left out had made before."""
-        if not self._has(stage_id, artifact.base):
+        if not self.has(stage_id, artifact.base):
             self._add(_found(stage_id, artifact, utc_now()))
             self._note(stage_id, config, artifact)
         self._say(stage_id, artifact)
@@ -129,6 +133,10 @@ class Recording:
         deque(at_once(lambda one: self._refer(one.stage_id, one.config, one.artifact), sound.values()), maxlen=0)
         forget_begun(self.store, self.record.recipe, sound)
 
+    def has(self, stage_id: str, base: str) -> bool:
+        """Whether the stage is known to have been made before."""
+        return any((one.stage, one.artifact, one.state) == (stage_id, base, "cached") for one in self.record.stages)
+
     def end(self, state: End, exit: int | str, error: str | None = None) -> None:
         """Write how the run ended."""
         update = {"state": state, "finished_at": utc_now(), "exit": exit, "error": error}
@@ -138,9 +146,6 @@ class Recording:
     def _add(self, stage: StageRun) -> None:
         self.record = self.record.model_copy(update={"stages": [*self.record.stages, stage]})
         self._write()
-
-    def _has(self, stage_id: str, base: str) -> bool:
-        return any((one.stage, one.artifact, one.state) == (stage_id, base, "cached") for one in self.record.stages)
 
     def _change(self, stage_id: str, update: Mapping[str, object]) -> None:
         """Change what the record says of a stage."""

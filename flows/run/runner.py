@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prefect import tags
 from prefect.client.schemas.objects import State
@@ -14,6 +14,7 @@ from flows.run import opened, sources
 from flows.run.before import made_before
 from flows.run.dispatch import Errand, sent_away
 from flows.run.placing import place_of
+from flows.run.planner import Planner
 from flows.run.recording import Origin, Recording, recording
 from flows.run.selection import EVERYTHING, Choice, Selection, needed, select
 from flows.run.stage_flow import STAGE_FLOWS
@@ -46,6 +47,8 @@ class Runner:
     store: Store
     recording: Recording
     selection: Selection
+    made: dict[str, Artifact] = field(default_factory=dict)
+    """What the run has so far, by stage id."""
 
     def given(self, tree: str, path: str) -> Handle:
         """A folder that lies ready."""
@@ -75,14 +78,22 @@ class Runner:
         if cached is None:
             return LeftOut(frozenset({stage_id}))
         self.recording.left_out(stage_id, config, cached)
+        self.made[stage_id] = cached
         return cached
 
     def _run(self, stage_id: str, base: str, config: Section, taken: Mapping[str, Source]) -> Artifact:
         job = Job(stage_of(stage_id), config, taken, self.store, self.chain.recipe.performance)
-        with self.recording.stage(stage_id, base, config, taken) as made, tags(*stage_tags(stage_id, base)):
+        reason = None if self.recording.has(stage_id, base) else self._reason(stage_id, config, taken)
+        with self.recording.stage(stage_id, base, config, taken, reason) as made, tags(*stage_tags(stage_id, base)):
             artifact, cached = self._placed(stage_id, job)
             made(artifact, cached)
+        self.made[stage_id] = artifact
         return artifact
+
+    def _reason(self, stage_id: str, config: Section, taken: Mapping[str, Source]) -> str:
+        if stage_id in self.selection.force:
+            return "asked for (--force)"
+        return Planner(self.store, self.chain.recipe).reason(stage_id, config, taken)
 
     def _placed(self, stage_id: str, job: Job) -> tuple[Artifact, bool]:
         """The artifact, made where the recipe's placement says, and whether it had been made before."""

@@ -9,6 +9,7 @@ from flows.run import opened
 from flows.run.hub import SCHEME, snapshot
 from infra.address import require_public
 from infra.artifact import MANIFEST, Artifact, Folder, Source
+from infra.artifact.names import is_named_here
 from infra.store import Store, open_store
 
 WEIGHTS = Path(models.__file__).parent / "mini" / "weights"
@@ -39,9 +40,10 @@ def folder_of(tree: str, path: str) -> Path:
 
 
 def _artifact(path: str) -> Artifact | None:
-    """The artifact at a full address: one of a remote store, or a folder with a manifest."""
+    """The artifact at a full address: one of a remote store, a folder with a manifest, a name in a store."""
     away = "://" in path and not path.startswith(SCHEME)
-    if not away and not (Path(path).expanduser() / MANIFEST).is_file():
+    here = Path(path).expanduser()
+    if not away and not (here / MANIFEST).is_file() and not is_named_here(here):
         return None
     require_public(path, "artifact")
     where = path if away else str(Path(path).expanduser().absolute())

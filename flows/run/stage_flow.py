@@ -24,7 +24,7 @@ from flows.run.sent import Sent, called, require_same_inputs
 from flows.run.sources import open_input
 from flows.run.watch import Watch
 from flows.server.arrival import arrive
-from flows.server.mirror import mirrored
+from flows.server.mirror import mirrored, telling
 from flows.server.records import expect_task_run
 from flows.server.tagging import stage_tags, tag_this_run
 from infra.artifact import Artifact, Source, base_of
@@ -115,6 +115,8 @@ def run(
 ) -> Result:
     """The URI of the stage's artifact; the state `Cached` around it if it had been made before.
 
+    Of one that goes on from what was there the state is `Resumed`, its message says from where (`37/160 pairs`).
+
     A runner that calls it writes it down; started by itself, or sent by a pipeline, it is a run with its own record.
     One that was sent for a share of the units leaves the artifact to the pipeline. A training is shared out over so
     many `gpus` of this machine, or processes where it has none. Raises UserError for another stage on several.
@@ -128,14 +130,20 @@ def run(
     with opened.remembering():
         job = Job(stage, config, _Sources(stage, inputs, store), store, performance)
         if is_called:
-            artifact, cached = _done(stage_id, job, gpus)
+            artifact, cached, resumed = _done(stage_id, job, gpus)
         else:
-            artifact, cached = _alone(stage_id, job, gpus, sent)
+            artifact, cached, resumed = _alone(stage_id, job, gpus, sent)
     uri = artifact.uri if artifact else f"{store.url}/{_base(job)}"
-    return Completed(name="Cached", message=uri, data=uri) if cached else uri
+    if cached:
+        return Completed(name="Cached", message=uri, data=uri)
+    return Completed(name="Resumed", message=f"resumed {resumed}: {uri}", data=uri) if resumed else uri
 
 
-def _alone(stage_id: str, job: Job, gpus: int, sent: Sent | None) -> tuple[Artifact | None, bool]:
+_Ended = tuple[Artifact | None, bool, str]
+"""The artifact, None after a share of it; whether it had been made before; where it was resumed, empty for nowhere."""
+
+
+def _alone(stage_id: str, job: Job, gpus: int, sent: Sent | None) -> _Ended:
     """As :func:`_done`, written down as a run of its own."""
     require_same_inputs(stage_id, job.inputs, sent)
     base = _base(job)
@@ -147,25 +155,25 @@ def _alone(stage_id: str, job: Job, gpus: int, sent: Sent | None) -> tuple[Artif
         recording(job.store, told.recipe, origin=origin) as record,
         record.stage(stage_id, base, job.config, job.inputs) as made,
     ):
-        artifact, cached = _done(stage_id, job, gpus, told.share)
+        artifact, cached, resumed = _done(stage_id, job, gpus, told.share)
         made(artifact, cached)
-    return artifact, cached
+    return artifact, cached, resumed
 
 
 def _base(job: Job) -> str:
     return base_of(job.stage.name, stage_fingerprint(job.stage, job.config, job.inputs))
 
 
-def _done(stage_id: str, job: Job, gpus: int, share: Share | None = None) -> tuple[Artifact | None, bool]:
-    """The stage's artifact, None after a share of it, and whether it had been made before."""
-    cached = opened.cached(job.stage, job.config, job.inputs, job.store)
+def _done(stage_id: str, job: Job, gpus: int, share: Share | None = None) -> _Ended:
+    cached, watcher = opened.cached(job.stage, job.config, job.inputs, job.store), watch.current()
+    assert watcher is not None, "a run is written down"
     if cached is None:
         # quoted: Prefect would look into every field of it for results of other tasks
         uri = work.with_options(name=job.stage.name)(stage_id, cast(Job, quote(job)), gpus, share)
-        return opened.find(job.store, uri) if uri else None, False
-    with mirrored(stage_id) as mirror:
-        mirror.finished(cached, cached=True)
-    return cached, True
+        return opened.find(job.store, uri) if uri else None, False, "" if share else watcher.resumed
+    with mirrored(stage_id, watcher.behalf) as mirror:
+        mirror.committed(cached, cached=True)
+    return cached, True, ""
 
 
 # No cache of Prefect's: it takes an outage of its store for a miss. One task run for all units: a thousand of
@@ -179,7 +187,11 @@ def work(stage_id: str, job: Job, gpus: int, share: Share | None) -> str | None:
     watcher.devices = gpus
     job = replace(job, make=_made_by(job.stage, gpus), behalf=watcher.behalf)
     mirror_of = stage_id if share is None else f"{stage_id}-share-{share.number + 1}"
-    with mirrored(mirror_of) as mirror, _everywhere(stage_id, mirror.progress, watcher) as progress:
+    with (
+        mirrored(mirror_of, watcher.behalf) as mirror,
+        telling(mirror, _base(job), is_told=not watcher.is_part) as committed,
+        _everywhere(stage_id, mirror.progress, watcher) as progress,
+    ):
 
         def done() -> Artifact | None:
             return do_job(job, progress) if share is None else make_share(job, share, progress)
@@ -187,7 +199,7 @@ def work(stage_id: str, job: Job, gpus: int, share: Share | None) -> str | None:
         artifact = attended(done, watcher.beat, BEAT_S, on_stop=lambda: _say_stopping(stage_id))
         if artifact is None:
             return None
-        mirror.finished(opened.remember(artifact), cached=False)
+        committed(opened.remember(artifact))
     return artifact.uri
 
 

@@ -33,6 +33,11 @@ class Watch:
     working_s: float = 0.0
     devices: int = 1
     behalf: Behalf | None = None
+    is_part: bool = False
+    """The work is done for another run, which says what becomes of it."""
+    found: int = 0
+    """How much of `total` was there before."""
+    total: int = 0
     elsewhere: bool = False
     """The work is done on other workers, which measure it."""
     started_s: float = field(init=False)
@@ -51,12 +56,19 @@ class Watch:
             self.units += done - before
             self.samples += self.extent.samples_between(before, done)
             self.working_s += now_s - since_s
+        if self._last is None:
+            self.found, self.total = done, total
         self.unit, self._last = unit, (done, now_s)
 
     @property
     def seconds(self) -> float:
         """Wall time since the stage began."""
         return self.clock() - self.started_s
+
+    @property
+    def resumed(self) -> str:
+        """What was there before the stage went on, as `37/160 pairs`; empty when nothing was."""
+        return f"{self.found:,}/{self.total:,} {self.unit}" if self.found else ""
 
     def measured(self) -> dict[str, float | int | str | None]:
         """The measured fields of a StageRun, so far."""

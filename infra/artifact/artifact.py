@@ -12,6 +12,7 @@ from infra.address import require_public
 from infra.artifact.cache import fetch
 from infra.artifact.fingerprint import SHORT, digest_of_hashes
 from infra.artifact.manifest import NAME, FileRecord, Manifest, UnitRecord
+from infra.artifact.names import NAMES, Naming, read_name
 from infra.errors import UserError
 from infra.store import Store, open_store
 
@@ -64,14 +65,16 @@ class Artifact:
 
     @classmethod
     def find(cls, store: Store, ref: str) -> Artifact:
-        """The artifact named `stage/fingerprint-prefix` in `store`, or by its full URI anywhere.
+        """The artifact at `stage/fingerprint-prefix` in `store`, of a name there, or by its full URI anywhere.
 
-        Raises UserError when none or several answer to it.
+        Raises UserError when none or several answer to it, and when what a name stands for has become another.
         """
         require_public(ref, "artifact")
         head, _, prefix = ref.rstrip("/").rpartition("/")
         root, _, stage = head.rpartition("/")
         where = open_store(root) if root else store
+        if stage in ("", NAMES) and (record := read_name(where, prefix)):
+            return _still(cls.open(where, *record.now.artifact.split("/")), prefix, record.now)
         if NAME.fullmatch(stage) and len(prefix) == SHORT:  # all digits: nothing has to be listed
             with suppress(ArtifactMissing):
                 return cls.open(where, stage, prefix)
@@ -81,7 +84,7 @@ class Artifact:
             known = ", ".join(f"{stage}/{name}" for name in there[:5])
             raise ArtifactMissing(
                 f"artifact {ref}: nothing of that name in {where.url}; expected stage/fingerprint"
-                f" (its first digits will do){', for instance ' + known if known else ''}."
+                f" (its first digits will do) or a name{', for instance ' + known if known else ''}."
             )
         if len(found) > 1:
             raise UserError(f"artifact {ref}: several answer to it: {', '.join(found)}. Give more digits.")
@@ -147,6 +150,17 @@ def read_units(store: Store, paths: Collection[str]) -> dict[str, UnitRecord]:
         except ValueError as error:
             _log.warning("%s/%s is no unit record, the unit is redone: %s", store.url, path, error)
     return found
+
+
+def _still(artifact: Artifact, name: str, naming: Naming) -> Artifact:
+    """The artifact, if it is what was named."""
+    if artifact.digest != naming.digest:
+        raise UserError(
+            f"name {name}: {artifact.base} has been made again with another outcome since it was named (digest"
+            f" {naming.digest[:12]}, now {artifact.digest[:12]}). Say `instaflow models name {artifact.base} {name}"
+            " --move` if that is what it is to stand for."
+        )
+    return artifact
 
 
 def _require_own(manifest: Manifest, stage: str, fingerprint: str, where: str) -> None:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from infra.artifact import Artifact, ArtifactMissing
 from infra.artifact.manifest import BASE, Base, InputRecord, Record
+from infra.artifact.names import is_name
 from infra.environment import utc_now
 from infra.errors import UserError
 from infra.store import Store, StoreError
@@ -64,11 +65,11 @@ def _entry(store: Store, stage: str, name: str) -> Entry | None:
 
 
 def find(store: Store, ref: str) -> Artifact:
-    """The artifact that `ref` names: stage/fingerprint, the fingerprint alone, first digits of either, or a URI.
+    """The artifact that `ref` names: stage/fingerprint, the fingerprint alone, first digits of either, a name, a URI.
 
     Raises UserError when none or several answer to it.
     """
-    if "/" in ref.strip("/"):
+    if "/" in ref.strip("/") or is_name(ref):
         return Artifact.find(store, ref)
     found = [base for base in _bases(store) if base.partition("/")[2].startswith(ref)] if ref else []
     if len(found) == 1:
@@ -123,7 +124,7 @@ def unpin(store: Store, artifact: Artifact) -> bool:
 
 def pinned(store: Store) -> dict[str, Pin]:
     """Pins by stage/fingerprint. Raises UserError for one that does not parse, StoreError."""
-    return {record.artifact: record for record in _strict(store, "pins", Pin).values()}
+    return {record.artifact: record for record in read_strictly(store, "pins", Pin).values()}
 
 
 def wanted_by(store: Store) -> dict[str, list[str]]:
@@ -131,8 +132,8 @@ def wanted_by(store: Store) -> dict[str, list[str]]:
 
     Raises UserError for a reference that does not parse.
     """
-    refs = [(path, one.artifact) for path, one in _strict(store, "refs", Ref).items()]
-    records = _strict(store, "begun", Begun).items()
+    refs = [(path, one.artifact) for path, one in read_strictly(store, "refs", Ref).items()]
+    records = read_strictly(store, "begun", Begun).items()
     begun = [(path, base) for path, one in records for base in (one.artifact, *one.inputs)]
     found: dict[str, list[str]] = {}
     for path, base in [*refs, *begun]:
@@ -142,7 +143,8 @@ def wanted_by(store: Store) -> dict[str, list[str]]:
     return found
 
 
-def _strict(store: Store, folder: str, kind: type[_R]) -> dict[str, _R]:
+def read_strictly(store: Store, folder: str, kind: type[_R]) -> dict[str, _R]:
+    """The records of a folder by path. Raises UserError for one that does not parse, StoreError."""
     # not as in infra/upkeep/runs.py: to pass a damaged one over here would be to delete what it keeps
     found: dict[str, _R] = {}
     for path, data in store.read_many(store.list(folder)).items():

@@ -52,6 +52,7 @@ class StageRun(Record):
     inputs: list[str] = Field(default_factory=list, description="those of its inputs that are artifacts of this store")
     started_at: str | None = Field(default=None, description="ISO 8601, UTC; null in records of older versions")
     finished_at: str | None = Field(default=None, description="ISO 8601, UTC; null while it runs")
+    reason: str | None = Field(default=None, description="why it ran; null where it had been made before")
     seconds: float = Field(default=0.0, description="wall time, s")
     error: str | None = Field(default=None, description="the message it failed with")
     device: str | None = Field(default=None, description="what computed: a GPU's name, or CPU")

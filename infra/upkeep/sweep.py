@@ -1,7 +1,7 @@
-"""Garbage: what no recipe, no pin and no recent run needs. Found by `garbage`, removed by `sweep`, nothing else.
+"""Garbage: what no recipe, pin, name or recent run needs. Found by `garbage`, removed by `sweep`, nothing else.
 
 Kept are what the last run of every recipe began, made or used, its last on other teachers or captions if that is not a
-season ago, what runs that are going on have made so far, what is pinned, all that those were made from, and
+season ago, what runs that are going on have made so far, what is pinned or named, all that those were made from, and
 everything younger than a grace period; a run that is lost counts as going on until its last sign of life is as old. The
 grace has to be longer than any run lives without writing: that is what protects a run whose records do not name its
 newest work yet.
@@ -21,6 +21,7 @@ from infra.artifact.redo import REDO, standing
 from infra.errors import UserError
 from infra.store import Store
 from infra.upkeep.inventory import Entry, base_in, entries, pinned, wanted_by
+from infra.upkeep.naming import names
 from infra.upkeep.runs import RunRecord, StageRun, list_runs
 
 KEEP_RUNS = timedelta(days=90)
@@ -139,7 +140,8 @@ def _kept(store: Store, known: list[Entry], before: datetime) -> set[str]:
     runs = list_runs(store)
     going_on = [stage for run in runs if _goes_on(run, before) for stage in run.stages]
     taken = {base for stage in (*going_on, *_last(runs)) for base in (stage.artifact, *stage.inputs)}
-    waiting = {*wanted_by(store), *pinned(store), *taken}
+    named = {record.now.artifact for record in names(store).values()}
+    waiting = {*wanted_by(store), *pinned(store), *named, *taken}
     by_base = {entry.base: entry.artifact for entry in known}
     kept: set[str] = set()
     while waiting:

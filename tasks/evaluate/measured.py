@@ -105,6 +105,13 @@ def measured_anywhere(records: Sequence[Measured]) -> list[Metric]:
     return [metric for metric in METRICS if any(record.number(metric.key) is not None for record in records)]
 
 
+def with_label(records: Sequence[Measured]) -> list[Metric]:
+    """What was measured and a small table shows; the distance to real pictures where there is none to a teacher's."""
+    measured = measured_anywhere(records)
+    has_distance = any(metric.label for metric in measured if metric.reduced == "frechet")
+    return [metric for metric in measured if metric.label or (metric.reduced == "frechet" and not has_distance)]
+
+
 def shown_with_interval(record: Measured, metric: Metric) -> str:
     """A record's number with its interval, e.g. `0.339 ± 0.02`; a dash for none."""
     value, interval = record.number(metric.key), record.number(metric.interval_key)

@@ -28,6 +28,7 @@ from infra.artifact.manifest import FileRecord
 from infra.store import Store, open_store
 from infra.store.remote import RemoteStore
 from infra.upkeep.inventory import find, pin
+from infra.upkeep.naming import give_name
 from infra.upkeep.runs import read_ref
 from infra.upkeep.transfer import copy, with_inputs
 from infra.upkeep.verify import damages, mark
@@ -150,6 +151,11 @@ def _pinned(store: Store) -> None:
     pin(store, find(store, pairs_of(store)))
 
 
+def _named(store: Store) -> None:
+    """A name that stands for something else."""
+    give_name(make(store, "pairs", {}, {"steps": 8}), "kept")
+
+
 OPERATIONS = {
     "a forced rerun": Operation(lambda store: run(store, only=(PAIRS,), force=(PAIRS,))),
     "a changed recipe": Operation(lambda store: run(store, "pairs.steps=5", only=(PAIRS,))),
@@ -160,6 +166,8 @@ OPERATIONS = {
     "cp": Operation(_command("artifacts", "cp", "{pairs}", "{target}")),
     "cp over what is damaged": Operation(_command("artifacts", "cp", "{pairs}", "{target}"), _half_copied),
     "pin": Operation(_command("artifacts", "pin", "{pairs}", "--note", "kept")),
+    "name": Operation(_command("models", "name", "{pairs}", "kept")),
+    "a moved name": Operation(_command("models", "name", "{pairs}", "kept", "--move"), _named),
     "unpin": Operation(_command("artifacts", "unpin", "{pairs}"), _pinned),
 }
 

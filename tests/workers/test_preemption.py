@@ -87,7 +87,7 @@ def test_a_worker_that_is_taken_away_hands_over(house: House, expected: str) -> 
         assert workers[-1].wait(60) == 0, house.logs()
         assert house.units(store) >= before and house.state(run) in ("AwaitingRetry", "Scheduled")
         workers.append(house.worker(f"gpu-{number}", "1"))
-    house.wait(run, "Completed")
+    house.wait(run, "Resumed")
     _require_whole(house, run, store, expected)
 
 
@@ -104,7 +104,7 @@ def test_a_node_that_is_lost_is_noticed_and_no_other(house: House, expected: str
     kept = house.units(lost)
     assert house.state(run) == "Running", "nobody could tell"
     house.worker("gpu-9", "8")
-    house.wait(run, "Completed")
+    house.wait(run, "Resumed")
     assert 2 <= kept < house.units(lost)
     _require_whole(house, run, lost, expected)
 

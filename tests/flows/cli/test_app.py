@@ -105,7 +105,8 @@ def test_a_run_leaves_report_records_and_a_cache(
     tasks = _rows(prefect_home, "select state_name from task_run where name not glob '*-[0-9]'")
     assert tasks.count(("Completed",)) >= len(CHAIN), "no task run is lost when the server stops"
     keys = {key for (key,) in _rows(prefect_home, "select key from artifact_collection")}
-    assert {"stage-pairs-1", "stage-pairs-1-progress", "stage-report", "report"} <= keys
+    assert {f"tiny-mini-{what}" for what in ("pairs-1", "pairs-1-progress", "report", "lineage")} <= keys
+    assert _rows(prefect_home, "select count(*) from artifact where key is not null and description is null") == [(0,)]
 
     status = cli("status")
     assert status.stdout.count("done") == 2 and "tiny" in status.stdout

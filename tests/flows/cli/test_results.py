@@ -14,6 +14,7 @@ from infra.artifact import Artifact, Folder
 from infra.artifact.manifest import Manifest
 from infra.errors import UserError
 from infra.store import Store, open_store
+from infra.upkeep.naming import give_name
 from models.pipelines.folder import MARKER
 from tests.flows.kitchen import CHAIN, Kitchen
 from tests.infra.chain import make
@@ -105,7 +106,7 @@ def test_a_model_that_there_is_not_is_told_which_there_are(kitchen: Kitchen, ask
         model_source(kitchen.store, asked, CHAIN)
     assert str(caught.value) == (
         f"model {asked}: there is no such model. Expected teacher, 2-rf, student, direct, an artifact"
-        f" (stage/fingerprint) or a diffusers folder.{hint}"
+        f" (stage/fingerprint), a name or a diffusers folder.{hint}"
     )
 
 
@@ -153,6 +154,14 @@ def test_the_teacher_is_where_the_recipe_has_it(twice: tuple[Store, Chain], weig
     trained = chain_of(parse_recipe({"name": "test", "train_teacher": {}}, "test"))
     with pytest.raises(UserError, match="recipe test has no teacher here"):
         model_source(store, "teacher", trained)
+
+
+def test_a_model_by_the_name_that_it_was_given(kitchen: Kitchen) -> None:
+    kitchen.run(until=("distill",))
+    made = kitchen.artifact("distill")
+    give_name(made, "sd15-v3")
+    found = model_source(kitchen.store, "sd15-v3", CHAIN)
+    assert isinstance(found, Artifact) and found.uri == made.uri
 
 
 def test_any_model_has_a_name(kitchen: Kitchen, tmp_path: Path) -> None:

@@ -136,6 +136,16 @@ def test_a_record_says_when_each_stage_ran_and_what_of(kitchen: Kitchen) -> None
     assert made.device_seconds == sum(one.device_seconds or 0 for one in made.stages) > 0 == found.device_seconds
 
 
+def test_a_record_says_why_each_stage_ran(kitchen: Kitchen) -> None:
+    kitchen.run(until=("prompts",))
+    kitchen.run(apply_overrides(RECIPE, ["prompts.seed=5"]), until=("prompts",))
+    kitchen.run(apply_overrides(RECIPE, ["prompts.seed=5"]), until=("prompts",), force=("world",))
+    reasons = [{stage.stage: stage.reason for stage in run.stages} for run in list_runs(kitchen.store)]
+    first = "first run of this recipe"
+    assert reasons[:2] == [{"world": first, "prompts": first}, {"world": None, "prompts": "seed: 0 -> 5"}]
+    assert reasons[2]["world"] == "asked for (--force)"
+
+
 def test_a_stage_that_fails_has_an_end(kitchen: Kitchen) -> None:
     with pytest.raises(RuntimeError), recorded(CHAIN, kitchen.store) as do:
         with do.recording.stage("world", "world/0123456789abcdef", World(), {}):

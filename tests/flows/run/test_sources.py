@@ -12,6 +12,7 @@ from infra.artifact import Artifact, Folder, stamps
 from infra.artifact.fingerprint import sha256_file
 from infra.errors import UserError
 from infra.store import open_store
+from infra.upkeep.naming import give_name
 from tests.infra.chain import make
 from tests.infra.counted import aged
 from tests.tasks.small_run import commit
@@ -78,6 +79,15 @@ def test_a_teacher_may_be_an_artifact_of_any_store(tmp_path: Path, teacher: Path
         assert open_input(local, "model", found.uri).digest == made.digest, "what a stage on a worker finds"
         with pytest.raises(UserError, match="artifact reflow/ffff: nothing of that name"):
             given("model", f"{away.url}/reflow/ffff")
+
+
+def test_a_teacher_and_an_input_may_be_given_by_name(tmp_path: Path, teacher: Path) -> None:
+    for store in (open_store(tmp_path / "store"), open_store(f"memory://bucket{tmp_path}")):
+        made = commit(store, "distill", {"model/model_index.json": teacher / "model_index.json"})
+        give_name(made, "sd15-v3")
+        named = given("model", f"{store.url}/names/sd15-v3")
+        assert (named.uri, named.digest) == (made.uri, made.digest), "it is recorded as what it stood for"
+        assert open_input(store, "model", "sd15-v3").uri == made.uri
 
 
 def test_a_relative_path_is_an_artifacts_name(tmp_path: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch) -> None:

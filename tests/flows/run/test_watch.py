@@ -78,3 +78,12 @@ def test_a_stage_flow_by_itself_is_watched_by_nobody() -> None:
     with watching(watch):
         assert current() is watch
     assert current() is None
+
+
+def test_what_was_there_before_is_resumed() -> None:
+    fresh, again = (Watch(_extent(World()), lambda: None) for _ in range(2))
+    for done in (0, 1, 2):
+        fresh(done, 2, "images")
+    for done in (37, 38, 1160):
+        again(done, 1160, "images")
+    assert (fresh.resumed, again.resumed) == ("", "37/1,160 images")
