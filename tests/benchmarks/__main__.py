@@ -22,6 +22,7 @@ NAMES = (
     "prompts",
     "pairs",
     "plan",
+    "dashboard",
     "restart",
     "verify",
     "transfers",
