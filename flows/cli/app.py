@@ -207,15 +207,33 @@ def status(
 
 @app.command()
 def dashboard(
-    out: Annotated[str, typer.Option("--out", metavar="FOLDER", help="a folder of its own, local or s3://BUCKET/PATH")],
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FOLDER", help="a folder of its own, local or s3://BUCKET/PATH")
+    ] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="show it on 127.0.0.1 instead, kept up to date")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port on 127.0.0.1; 0 is a free one")] = 4210,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Write a site of static pages: what runs, what ran, what came out. Only files that changed are written."""
-    from flows.dashboard.site import build
+    if serve == (out is not None):
+        raise UserError("instaflow dashboard: say --out FOLDER to write it, or --serve to show it.")
+    if out is not None:
+        from flows.dashboard.site import build
 
-    there = open_store(out)
-    written = build(open_store(store), there, datetime.now(UTC))
-    print(f"{there.url}/index.html ({written.changed} of {written.files} files changed, {written.removed} removed)")
+        there = open_store(out)
+        written = build(open_store(store), there, datetime.now(UTC))
+        print(f"{there.url}/index.html ({written.changed} of {written.files} files changed, {written.removed} removed)")
+        return
+    from flows.dashboard.serving import AUTH, password, serving
+
+    say = Console(stderr=True, highlight=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with password() as (auth, door), serving(open_store(store), port, auth) as url:
+        say.print(f"{url}  (asks for {door or AUTH}; Ctrl-C stops)", soft_wrap=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            say.print("stopping")
 
 
 @app.command()

@@ -23,7 +23,7 @@ from infra.upkeep.runs import changed_fields
 from tasks.stages import STAGES
 
 AT_ONCE = 100
-FILES, FIELDS, LACKING = 100, 200, 5
+FILES, FIELDS, LACKING = 50, 200, 5
 """Files, fields and damages that a card shows."""
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from markupsafe import Markup, escape
+
+from flows.dashboard.names import card_path
 from flows.dashboard.reading import Seen
 from infra.artifact.manifest import InputRecord
 from infra.upkeep.inventory import base_in
@@ -14,6 +17,7 @@ from infra.upkeep.runs import RunRecord
 UP, DOWN, AT_ONCE = 3, 2, 6
 """Levels shown before and after an artifact, and artifacts of a level."""
 WIDTH, HEIGHT, ACROSS, BELOW = 168, 42, 46, 12
+_FAR = ' class="far"'
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,18 @@ class Node:
     x: int
     y: int
     is_there: bool = True
+
+    def svg(self, is_here: bool, root: str) -> str:
+        """A box with two lines of text, a link unless it is the artifact itself or no artifact."""
+        x, y, kind = self.x, self.y, ' class="here"' if is_here else "" if self.is_there else ' class="gone"'
+        box = (
+            f"<title>{escape((self.base or self.label)[:120])}</title>"
+            f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="7"{kind}/>'
+            f'<text x="{x + 11}" y="{y + 18}">{escape(self.label[:20])}</text>'
+            f'<text class="detail" x="{x + 11}" y="{y + 33}">{escape(self.detail[:26])}</text>'
+        )
+        is_link = self.base is not None and not is_here
+        return f'<a href="{root}{card_path(self.base or "")}">{box}</a>' if is_link else f"<g>{box}</g>"
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,14 @@ class Picture:
     nodes: Sequence[Node]
     edges: Sequence[Edge]
     left_out: int
+
+    def svg(self, base: str, root: str) -> Markup:
+        """The picture as SVG whose nodes are links, but for the artifact that it is of; `root` leads to the site's."""
+        size = f'width="{self.width}" height="{self.height}" viewBox="0 0 {self.width} {self.height}"'
+        edges = "".join(f'<path d="{edge.path}"{_FAR if edge.is_far else ""}/>' for edge in self.edges)
+        nodes = "".join(node.svg(node.base == base, root) for node in self.nodes)
+        start = f'<svg class="lineage" {size} role="group" aria-label="lineage of {escape(base[:80])}">'
+        return Markup(f"{start}{edges}{nodes}</svg>")
 
 
 @dataclass(frozen=True)

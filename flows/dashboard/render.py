@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import jinja2
 from markupsafe import Markup, escape
 
-from flows.dashboard.names import card_path, run_path
+from flows.dashboard.links import artifact_link, badge, run_link
 from infra.words import duration, size
 from tasks.evaluate.measured import shown, shown_with_interval
 
@@ -40,16 +40,15 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
+    environment.globals |= {"artifact_link": artifact_link, "badge": badge, "run_link": run_link}
     environment.filters |= {
         "bytes": size,
-        "card": card_path,
         "clip": clip,
         "facts": facts,
         "hours": hours,
         "json": value_text,
         "number": shown,
         "quoted": shlex.quote,
-        "run": run_path,
         "span": span,
         "time": time_tag,
         "with_interval": shown_with_interval,

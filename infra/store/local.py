@@ -147,15 +147,18 @@ def _files(folder: Path, prefix: str) -> list[tuple[str, os.stat_result]]:
 
 
 def _walk_local(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
-    try:
-        entries = [*os.scandir(folder)]
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        name = f"{prefix.rstrip('/')}/{entry.name}".lstrip("/")
-        if entry.is_dir():
-            yield from _walk_local(folder / entry.name, name)
-        else:
+    waiting = [(str(folder), prefix.rstrip("/"))]
+    while waiting:
+        path, above = waiting.pop()
+        try:
+            entries = [*os.scandir(path)]
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            name = f"{above}/{entry.name}" if above else entry.name
+            if entry.is_dir():
+                waiting.append((entry.path, name))
+                continue
             try:
                 yield name, entry.stat()
             except FileNotFoundError:  # another process swept it between the listing and this line

@@ -24,6 +24,7 @@ NAMES = (
     "prompts",
     "pairs",
     "plan",
+    "dashboard",
     "restart",
     "verify",
     "transfers",

@@ -24,7 +24,7 @@ def measure(options: Options) -> list[Row]:
     """The command as a process, of a recipe that is cached and of one that is not; the slower one counts."""
     with tempfile.TemporaryDirectory(prefix="instaflow-bench-") as folder:
         store = open_store(Path(folder))
-        count = _fill(store)
+        count = fill(store)
         plan = ["plan", RECIPE, "--store", folder]
         times: dict[str, list[float]] = {"cached": [], "changed": [], "help": []}
         for _ in range(ROUNDS):
@@ -40,7 +40,7 @@ def measure(options: Options) -> list[Row]:
     return [Row("plan, s", f"{median:.3g}", f"at most {LIMIT_S:g}", median <= LIMIT_S, detail)]
 
 
-def _fill(store: Store) -> int:
+def fill(store: Store) -> int:
     """Commit the recipe with one seed after the other, each stage a small file; ends with the recipe's own seed."""
     recipe, made = load_recipe(RECIPE), _Made(store)
     seed = 0

@@ -30,3 +30,21 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   });
   table.parentNode.before(label);
 }
+// A page that lies on a server is shown anew when it has changed there; what was typed or opened stays as it is.
+if (location.protocol.startsWith("http")) {
+  const version = async () => {
+    const answer = await fetch(location.href, {method: "HEAD", cache: "no-cache"});
+    return answer.ok ? answer.headers.get("etag") ?? answer.headers.get("last-modified") : null;
+  };
+  const busy = () => document.hidden || document.querySelector("details[open], th[aria-sort]") ||
+    [...document.querySelectorAll("input")].some(input => input.value) || String(getSelection());
+  (async () => {
+    let seen = null;
+    for (;;) {
+      const found = await version().catch(() => null);
+      if (seen && found && found !== seen && !busy()) location.reload();
+      seen ??= found;
+      await new Promise(done => setTimeout(done, 10_000));
+    }
+  })();
+}

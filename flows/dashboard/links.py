@@ -1,0 +1,42 @@
+"""What stands on every page again and again: links to artifacts and runs, and how something stands."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Protocol
+
+from markupsafe import Markup, escape
+
+from flows.dashboard.names import card_path, run_path
+from infra.upkeep.runs import RunRecord
+
+_KINDS = {
+    "done": "good", "running": "busy", "failed": "bad", "lost": "bad", "damaged": "bad", "cancelled": "warn",
+    "unfinished": "warn", "to be redone": "warn",
+}  # fmt: skip
+
+
+class HasCards(Protocol):
+    """Knows what has a card."""
+
+    @property
+    def cards(self) -> Container[str]:
+        """By stage/fingerprint."""
+
+
+def artifact_link(base: str, known: HasCards, root: str) -> Markup:
+    """An artifact by its short name, a link where it has a card."""
+    if base not in known.cards:
+        return Markup(f'<span class="gone">{escape(base[:80])}</span>')
+    stage, _, fingerprint = base.partition("/")
+    return Markup(f'<a href="{root}{card_path(base)}">{escape(stage[:40])}/<code>{fingerprint[:8]}</code></a>')
+
+
+def run_link(record: RunRecord, root: str) -> Markup:
+    """A run by its name, as a link to its page."""
+    return Markup(f'<a href="{root}{run_path(record.run_id)}"><code>{escape(record.run_id[:60])}</code></a>')
+
+
+def badge(state: str) -> Markup:
+    """How something stands, in words and a colour."""
+    return Markup(f'<span class="badge {_KINDS.get(state, "")}">{escape(state)}</span>')
