@@ -89,6 +89,9 @@ def test_pages_have_what_a_screen_reader_needs(pages: Mapping[str, str]) -> None
         assert all(attributes.get("scope") for tag, attributes in page.tags if tag == "th"), path
         assert all("alt" in attributes for tag, attributes in page.tags if tag == "img"), path
         assert all(attributes.get("aria-label") for tag, attributes in page.tags if tag == "svg"), path
+        regions = [attributes for tag, attributes in page.tags if tag == "pre" or attributes.get("class") == "scroll"]
+        assert all(one.get("tabindex") == "0" and one.get("role") == "region" for one in regions), path
+        assert not re.search(r"<th[^>]*></th>", source), path
         ids = page.values("id")
         assert len(ids) == len({*ids}), path
 
