@@ -70,6 +70,7 @@ def cost_page(known: Known) -> Iterator[tuple[str, bytes]]:
     """Path and content of the page. Raises StoreError."""
     did = [(run, stage) for run in known.runs.values() for stage in run.record.stages if stage.device_seconds]
     freed, why_not = _freed(known)
+    rooms = sorted(_rooms(known), key=lambda one: -one.bytes - one.beside)
     weeks = sorted(_spent(did, lambda run, stage: _week(run)), key=lambda one: one.name, reverse=True)
     yield (
         "cost.html",
@@ -89,7 +90,8 @@ def cost_page(known: Known) -> Iterator[tuple[str, bytes]]:
                 ),
             ],
             expected=[*_expected(known)][:LINES],
-            rooms=sorted(_rooms(known), key=lambda one: -one.bytes - one.beside)[:LINES],
+            rooms=rooms[:LINES],
+            held=sum(one.bytes + one.beside for one in rooms),
             freed=freed,
             why_not=why_not,
             grace=GRACE.days,

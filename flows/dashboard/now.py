@@ -47,7 +47,7 @@ def now_page(known: Known) -> Iterator[tuple[str, bytes]]:
             "index.html",
             room="Now",
             known=known,
-            running=[Running(run, progress(known, run), _to_come(run, own)) for run in running[:AT_MOST]],
+            running=[Running(run, progress(known, run), _to_come(known, run, own)) for run in running[:AT_MOST]],
             more_running=max(0, len(running) - AT_MOST),
             ended=ended[:AT_MOST],
             more_ended=max(0, len(ended) - AT_MOST),
@@ -77,7 +77,7 @@ def _command(known: Known, run: RunFacts) -> str | None:
     return shlex.join(["instaflow", "run", run.record.recipe, *settings, "--store", known.seen.store.url])
 
 
-def _to_come(run: RunFacts, own: Sequence[RunFacts]) -> dict[str, list[str]]:
+def _to_come(known: Known, run: RunFacts, own: Sequence[RunFacts]) -> dict[str, list[str]]:
     """What the last run of the recipe that ended well did after these stages, each with what it waits for."""
     last = next((one for one in own if one.record.recipe == run.record.recipe and one.state == "done"), None)
     if last is None:
@@ -85,10 +85,11 @@ def _to_come(run: RunFacts, own: Sequence[RunFacts]) -> dict[str, list[str]]:
     begun = {stage.stage for stage in run.record.stages}
     finished = {stage.stage for stage in run.record.stages if stage.state in ("done", "cached")}
     stage_of = {stage.artifact: stage.stage for stage in last.record.stages}
+    took = {base: [stage_of.get(one.base or "") for one in known.lineage.inputs.get(base, ())] for base in stage_of}
     return {
-        stage.stage: [name for base in stage.inputs if (name := stage_of.get(base)) and name not in finished]
-        for stage in last.record.stages
-        if stage.stage not in begun
+        name: [other for other in dict.fromkeys(took[base]) if other and other not in finished]
+        for base, name in stage_of.items()
+        if name not in begun
     }
 
 

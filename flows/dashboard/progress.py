@@ -11,7 +11,7 @@ from flows.dashboard.known import Known
 from flows.dashboard.run_facts import RunFacts
 from infra.upkeep.runs import StageRun
 
-_COMMITTED = re.compile(r"/(?:units|checkpoints)/.+\.json$")
+_COMMITTED = re.compile(r"/units/[^/]+\.json$")  # of checkpoints only the last two are there
 POINTS = 200
 """Moments that a picture of the pace shows."""
 
@@ -24,7 +24,7 @@ class Progress:
     run: RunFacts
     total: int | None
     committed: Sequence[datetime]
-    """When each of the units and checkpoints that are there was written."""
+    """When each of the units that are there was written."""
 
     @property
     def left_s(self) -> float | None:

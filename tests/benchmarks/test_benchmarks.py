@@ -15,6 +15,7 @@ from infra.upkeep.runs import Ref, RunRecord, StageRun, write_ref, write_run
 from tests import ROOT
 from tests.benchmarks import (
     cached,
+    dashboard,
     demo,
     first_batch,
     memory,
@@ -85,6 +86,15 @@ def test_a_plan_is_asked_for_in_a_store_of_that_size(tmp_path: Path, monkeypatch
     monkeypatch.setattr(plan, "ARTIFACTS", 20)
     (row,) = plan.measure(Options(tmp_path))
     assert float(row.measured) > 0 and int(row.detail.partition(" artifacts")[0]) >= 20
+
+
+def test_a_dashboard_is_built_of_stores_of_that_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "ARTIFACTS", 12)
+    monkeypatch.setattr(dashboard, "ARTIFACTS", 40)
+    monkeypatch.setattr(dashboard, "RUNS", 3)
+    few, many, over = dashboard.measure(Options(tmp_path))
+    assert "of 40 artifacts, 3 runs" in many.name and few.met is not None and many.met is not None
+    assert float(over.measured.partition(" ")[0]) > 1
 
 
 def test_prompts_are_read_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

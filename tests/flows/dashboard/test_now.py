@@ -13,7 +13,8 @@ def test_what_runs_and_how_far(pages: Mapping[str, str]) -> None:
     assert "6,000 of 12,000 pairs" in page.text and "about 1 min 00 s left" in page.text
     assert "somebody@node-1" in page.text and "Accelerator X" in page.text
     assert [one["value"] for tag, one in page.tags if tag == "progress"] == ["6000"]
-    assert "evaluate, waits for" in page.text
+    assert "distill, waits for pairs-student, reflow-1" in page.text
+    assert "Begun within the last half minute" not in page.text
 
 
 def test_what_ended_badly_and_how_to_go_on(pages: Mapping[str, str], small: Small) -> None:

@@ -20,11 +20,13 @@ from flows.dashboard.names import card_path
 from flows.dashboard.site import build, files
 from infra.store import Store, open_store
 from infra.store.local import LocalStore
+from infra.upkeep.inventory import entries
 from infra.upkeep.runs import write_run
 from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
 from tests.flows.dashboard.small_store import DAMAGED, NOW, record
-from tests.infra.chain import make
+from tests.infra.chain import make, make_chain
+from tests.s3 import BUCKET, S3Server
 
 LARGEST_BYTES = 200_000
 
@@ -89,6 +91,9 @@ def test_pages_have_what_a_screen_reader_needs(pages: Mapping[str, str]) -> None
         assert all(attributes.get("scope") for tag, attributes in page.tags if tag == "th"), path
         assert all("alt" in attributes for tag, attributes in page.tags if tag == "img"), path
         assert all(attributes.get("aria-label") for tag, attributes in page.tags if tag == "svg"), path
+        regions = [attributes for tag, attributes in page.tags if tag == "pre" or attributes.get("class") == "scroll"]
+        assert all(one.get("tabindex") == "0" and one.get("role") == "region" for one in regions), path
+        assert not re.search(r"<th[^>]*></th>", source), path
         ids = page.values("id")
         assert len(ids) == len({*ids}), path
 
@@ -110,6 +115,18 @@ def test_a_page_is_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_built_again_nothing_is_written(small: Small, out: Store) -> None:
     first, second = (build(small.store, out, NOW) for _ in range(2))
     assert first.changed == first.files > 30 and (second.changed, second.removed) == (0, 0)
+
+
+def test_a_site_lies_on_s3_in_the_store_that_it_is_about(
+    rclone: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in rclone.environment().items():
+        monkeypatch.setenv(name, value)
+    store, out = (open_store(f"s3://{BUCKET}/dashboard{inside}") for inside in ("", "/site"))
+    made = make_chain(store, tmp_path / "teacher")
+    assert build(store, out, NOW).changed > 3 and build(store, out, NOW).changed == 0
+    assert {entry.base for entry in entries(store)} == {one.base for one in made.values()}
+    assert out.exists(card_path(made["pairs-1"].base)) and not broken_links(site(look(store, NOW)))
 
 
 def test_the_command_builds_it_and_says_where(small: Small, tmp_path: Path) -> None:
