@@ -73,7 +73,7 @@ def _ended(known: Known, own: Sequence[RunFacts]) -> Iterator[Ended]:
 def _command(known: Known, run: RunFacts) -> str | None:
     if run.record.recipe not in bundled():
         return None
-    settings = [part for text in run.overrides for part in ("--set", text)]
+    settings = [part for text in run.record.overrides for part in ("--set", text)]
     return shlex.join(["instaflow", "run", run.record.recipe, *settings, "--store", known.seen.store.url])
 
 

@@ -36,8 +36,7 @@ class RunFacts:
     @property
     def device_s(self) -> float:
         """Wall time x devices of its stages and of what it sent to others, s."""
-        own = sum(stage.device_seconds or 0.0 for stage in self.record.stages)
-        return own + sum(part.device_s for part in self.parts)
+        return self.record.device_seconds + sum(part.device_s for part in self.parts)
 
     @property
     def error(self) -> str | None:
@@ -45,19 +44,9 @@ class RunFacts:
         return self.record.error or next((stage.error for stage in self.record.stages if stage.error), None)
 
     @property
-    def overrides(self) -> Sequence[str]:
-        """What was set on the command line; records of older versions do not say."""
-        return getattr(self.record, "overrides", None) or ()
-
-    @property
-    def flow_run(self) -> str | None:
-        """Prefect's id of it; records of older versions do not say."""
-        return getattr(self.record, "flow_run", None)
-
-    @property
     def has_times(self) -> bool:
         """Whether its stages say when they began; those of older versions do not."""
-        return any(getattr(stage, "started_at", None) for stage in self.record.stages)
+        return any(stage.started_at for stage in self.record.stages)
 
     def count(self, state: str) -> int:
         """How many of its stages stand so."""
@@ -84,9 +73,7 @@ def _state(run: RunRecord, seen: Seen) -> str:
 
 def _teacher(run: RunRecord, seen: Seen) -> str | None:
     """Its teacher by name; of an older record, the folder that its first pairs were made with."""
-    if told := getattr(run, "teacher", None):
-        return str(told)
-    return next(_folders(run, seen), None)
+    return run.teacher or next(_folders(run, seen), None)
 
 
 def _folders(run: RunRecord, seen: Seen) -> Iterator[str]:
