@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -16,6 +17,9 @@ from flows.deploy.lost_runs import silence
 from flows.server.leftovers import end_leftovers
 from infra.errors import UserError
 from infra.words import duration
+
+SETTLED = timedelta(seconds=15)
+"""After so much time nobody says any more that a run is cancelled."""
 
 
 def rerun(run: str) -> str:
@@ -38,8 +42,16 @@ def rerun(run: str) -> str:
                 f"run {run}: was started by hand, not from a deployment: no worker can start it. It is ended; what it"
                 " has made is kept. Give the same command again."
             )
+        _until_settled(found.state)
         client.set_flow_run_state(found.id, AwaitingRetry(message="Run again: instaflow rerun."), force=True)
         return str(found.id)
+
+
+def _until_settled(state: State) -> None:
+    """A worker says a second time that a run is cancelled, when its process is gone, whatever was said meanwhile."""
+    if state.is_cancelled():
+        since = datetime.now(UTC) - state.timestamp
+        time.sleep(max(0.0, (SETTLED - since).total_seconds()))
 
 
 def _find(client: SyncPrefectClient, run: str) -> FlowRun:

@@ -9,7 +9,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Failed, Running, State
+from prefect.states import Cancelled, Failed, Running, State
 
 from flows.deploy import rerunning
 from flows.deploy.rerunning import rerun
@@ -53,6 +53,17 @@ def test_one_that_has_ended_is_started_again(client: SyncPrefectClient) -> None:
     run = _run(client, "failed", Failed())
     assert rerun(str(run.id)) == str(run.id)
     assert client.read_flow_run(run.id).state_name == "AwaitingRetry"
+
+
+def test_a_cancelled_one_is_started_again_when_its_worker_has_let_go_of_it(
+    client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rerunning, "SETTLED", timedelta(seconds=2))
+    run = _run(client, "cancelled", Cancelled())
+    rerun(str(run.id))
+    *_, cancelled, again = sorted(client.read_flow_run_states(run.id), key=lambda state: state.timestamp)
+    assert (cancelled.name, again.name) == ("Cancelled", "AwaitingRetry")
+    assert again.timestamp - cancelled.timestamp >= timedelta(seconds=2)
 
 
 def test_one_that_no_worker_can_start_is_ended(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> None:
