@@ -17,6 +17,7 @@ from anyio.abc import TaskStatus
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from flows.server.arrival import HOME
@@ -24,6 +25,7 @@ from flows.server.leftovers import end_leftovers
 from infra.errors import UserError
 
 _LOOK_EVERY_S = 0.1
+_ASK_EVERY_S = 2  # the server for work; Prefect's own 10 s are most of the time that a small stage takes elsewhere
 
 if TYPE_CHECKING:
     _Status = TaskStatus[int]
@@ -148,6 +150,12 @@ def _require(pool: str) -> None:
 
 
 async def _work(worker: Worker, interrupted: threading.Event) -> None:
+    often = {} if PREFECT_WORKER_QUERY_SECONDS.name in os.environ else {PREFECT_WORKER_QUERY_SECONDS: _ASK_EVERY_S}
+    with temporary_settings(often):
+        await _worked(worker, interrupted)
+
+
+async def _worked(worker: Worker, interrupted: threading.Event) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(worker.start)
         while not interrupted.is_set():
