@@ -20,6 +20,8 @@ def browser(width: int = 1280, height: int = 900) -> Iterator[Page]:
         # root has no sandbox; it opens pages of ours alone
         process = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         try:
-            yield process.new_page(viewport={"width": width, "height": height})
+            page = process.new_page(viewport={"width": width, "height": height})
+            page.set_default_timeout(120_000)  # of a busy machine
+            yield page
         finally:
             process.close()

@@ -13,12 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
 
 from flows.deploy.lost_runs import LOST
 from flows.recipes import chain_of, load_recipe
 from flows.run import sources
 from flows.server.connection import standing
+from flows.server.local import state_folder
 from infra.artifact import Artifact, Source
 from infra.store import Store, open_store
 from tasks.progress import silent
@@ -73,6 +76,16 @@ class Site:
         found = self.client.read_deployment_by_name(deployment)
         return self.client.create_flow_run_from_deployment(found.id, parameters=parameters)
 
+    def newest(self, deployment: str) -> FlowRun:
+        """The last run of it that somebody asked for."""
+        found = self.client.read_deployment_by_name(deployment)
+        (run,) = self.client.read_flow_runs(
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[found.id])),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=1,
+        )
+        return run
+
     def state(self, run: FlowRun) -> str | None:
         """What it is now."""
         return self.client.read_flow_run(run.id).state_name
@@ -103,7 +116,8 @@ class Site:
 
     def logs(self) -> str:
         """What the workers said."""
-        return "\n".join(f"{path}:\n{path.read_text()[-2000:]}" for path in self.folder.glob("*/log"))
+        written = [*self.folder.glob("*/log"), *state_folder().glob("worker-*.log")]
+        return "\n".join(f"{path}:\n{path.read_text()[-2000:]}" for path in written)
 
 
 @dataclass
