@@ -226,14 +226,14 @@ def dashboard(
         return
     from flows.dashboard.serving import AUTH, password, serving
 
-    say = Console(stderr=True, highlight=False)
+    screen = Console(stderr=True, highlight=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with password() as (auth, door), serving(open_store(store), port, auth) as url:
-        say.print(f"{url}  (asks for {door or AUTH}; Ctrl-C stops)", soft_wrap=True)
+        screen.print(f"{url}  (asks for {door or AUTH}; Ctrl-C stops)", soft_wrap=True)
         try:
             signal.pause()
         except KeyboardInterrupt:
-            say.print("stopping")
+            screen.print("stopping")
 
 
 @app.command()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Column, Table
@@ -19,16 +19,13 @@ from flows.cli.options import DEFAULT_STORE, StoreUrl
 from flows.run import terminal
 from flows.run.terminal import say
 from infra.artifact import MANIFEST, Artifact
-from infra.artifact.manifest import ADDED
+from infra.artifact.manifest import ADDED, Manifest
 from infra.errors import UserError
 from infra.store import Store, StoreError, open_store
 from infra.upkeep.inventory import entries, find, inputs_of, pin, pinned, unpin, wanted_by
 from infra.upkeep.naming import names
+from infra.upkeep.sweep import GRACE, Garbage
 from infra.words import duration, size
-
-if TYPE_CHECKING:
-    from infra.artifact.manifest import Manifest
-    from infra.upkeep.sweep import Garbage
 
 artifacts = typer.Typer(help="Artifacts in a store: list, check, trace, copy, sweep.", no_args_is_help=True)
 
@@ -296,7 +293,7 @@ def unpin_(ref: Ref, store: StoreUrl = DEFAULT_STORE) -> None:
 @artifacts.command()
 def gc(
     store: StoreUrl = DEFAULT_STORE,
-    grace: Annotated[str, typer.Option(help="keep what is younger: 7d, 12h, 30m")] = "7d",
+    grace: Annotated[str, typer.Option(help="keep what is younger: 7d, 12h, 30m")] = f"{GRACE.days}d",
     delete: Annotated[bool, typer.Option("--delete", help="remove it; otherwise it is only listed")] = False,
 ) -> None:
     """List what no recipe's last run, no pin, no name and no recent run needs; with --delete, remove it."""

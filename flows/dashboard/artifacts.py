@@ -53,11 +53,6 @@ class Line:
         return STAGES[self.stage].does if self.stage in STAGES else "Artifact"
 
     @property
-    def pinned(self) -> bool:
-        """Whether somebody wants it kept."""
-        return self.pin is not None
-
-    @property
     def finished_at(self) -> str | None:
         """When its manifest was written."""
         return self.artifact.manifest.finished_at if self.artifact else None

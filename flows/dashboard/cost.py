@@ -14,10 +14,8 @@ from infra.errors import UserError
 from infra.store import StoreError
 from infra.upkeep.inventory import Entry
 from infra.upkeep.runs import StageRun
-from infra.upkeep.sweep import garbage
+from infra.upkeep.sweep import GRACE, garbage
 
-GRACE = timedelta(days=7)
-"""What is younger is kept: what `artifacts gc` does when it is told nothing else."""
 LINES, WEEKS = 30, 26
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import pyarrow.parquet as pq
 from markupsafe import Markup
-from pyarrow import ArrowException, BufferReader
 
 from flows.dashboard import charts
 from flows.dashboard.known import Known
+from flows.dashboard.whole import table
 from infra.artifact import Artifact
 from tasks.stages import CURVE_FILE, STAGES
 
@@ -40,14 +38,10 @@ def training_curves(known: Known) -> Iterator[Curves]:
 def _loss(artifact: Artifact) -> list[tuple[float, float]]:
     """Steps over all phases and the loss at each, thinned; nothing where the file is not what it should be."""
     (file, *_) = artifact.files(CURVE_FILE)
-    try:
-        data = artifact.store.read(f"{artifact.base}/{file.path}")
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            return []
-        table = pq.read_table(BufferReader(data), columns=["step", "loss"])
-    except (FileNotFoundError, ArrowException, KeyError):
+    rows = table(artifact, file, ["step", "loss"])
+    if rows is None:
         return []
-    steps, losses = (table[name].to_pylist() for name in ("step", "loss"))
+    steps, losses = (rows[name].to_pylist() for name in ("step", "loss"))
     return charts.thinned([*_going_on(steps, losses)])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from flows.dashboard.reading import Seen
+from flows.dashboard.whole import is_intact
 from infra.artifact import Artifact
 from infra.errors import UserError
 from infra.upkeep.inventory import base_in
@@ -66,7 +66,7 @@ def read_evaluations(seen: Seen) -> tuple[dict[str, Evaluation], dict[str, str]]
     read, found, amiss = seen.store.read_many([*files]), dict[str, Evaluation](), dict[str, str]()
     for path, (artifact, file) in files.items():
         try:
-            if hashlib.sha256(read.get(path, b"")).hexdigest() != file.sha256:
+            if not is_intact(file, read.get(path, b"")):
                 raise UserError(f"{path}: is missing, or damaged. Run its recipe again.")
             found[artifact.base] = _evaluation(artifact, read[path])
         except (UserError, ValidationError) as error:

@@ -16,11 +16,10 @@ from flows.dashboard.pictures import draw_strip, prompts, strip_path
 from flows.dashboard.render import render
 from infra.artifact.fingerprint import canonical_json, sha256_bytes
 from tasks.evaluate.measured import Measured, measured_anywhere, of_own_guidance
-from tasks.evaluate.metrics import METRICS, Metric
+from tasks.evaluate.metrics import BY_KEY, METRICS, Metric
 from tasks.roles import Role
 
 LINES, STRIPS, GROUPS = 100, 12, 12
-_BY_KEY = {metric.key: metric for metric in METRICS}
 _RANKS = ("frechet_distance_coco", "frechet_distance")
 """What models are ranked by: the first of these that was measured."""
 
@@ -131,7 +130,7 @@ def _group(known: Known, path: str, evaluations: Sequence[Evaluation], first: Ev
             if (model, record.steps) not in lines:
                 lines[model, record.steps] = _line(known, evaluation, record, model)
     records = [line.record for line in lines.values()]
-    rank = next((_BY_KEY[key] for key in _RANKS if any(one.number(key) is not None for one in records)), METRICS[0])
+    rank = next((BY_KEY[key] for key in _RANKS if any(one.number(key) is not None for one in records)), METRICS[0])
     ranked = sorted(lines.values(), key=lambda line: _least(line.record.number(rank.key)))
     protocol = evaluations[0].metrics.protocol
     name = f"{protocol.get('num_images', '?')} captions, features {protocol.get('features', '?')}"
@@ -172,7 +171,7 @@ def _strips(known: Known, group: Group) -> Iterator[tuple[str, Line, bytes | Non
 
 def _figures(group: Group) -> Iterator[tuple[str, Markup]]:
     """Quality against what it costs: to draw a picture, and to have come to be."""
-    for metric, is_log in ((group.rank, True), (_BY_KEY["clip_score"], False)):
+    for metric, is_log in ((group.rank, True), (BY_KEY["clip_score"], False)):
         by_latency = [point for line in group.lines if (point := _point(group, line, metric, _latency(line)))]
         by_work = [point for line in group.lines if (point := _point(group, line, metric, line.work_s or None))]
         for points, across in ((by_latency, "s per picture"), (by_work, "s of work to make it")):

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
-from pyarrow import ArrowException, BufferReader
 
+from flows.dashboard.whole import table
 from infra.artifact import Artifact
 from infra.artifact.manifest import FileRecord
 
 PAIRS = 64
 """Pairs of the first shard that are looked at."""
-_LARGEST_TABLE, _LARGEST_PAIR = 32 << 20, 16 << 20
+_LARGEST_PAIR = 16 << 20
 _COLUMNS = ["shard", "prompt", "noise_offset", "latent_offset", "dtype", "shape"]
 
 Array = npt.NDArray[np.float32]
@@ -63,16 +61,9 @@ def rejected(artifact: Artifact) -> list[Rejected]:
 
 
 def _rows(artifact: Artifact, file: FileRecord, columns: list[str]) -> list[dict[str, Any]]:
-    if file.bytes > _LARGEST_TABLE:
-        return []
-    try:
-        data = artifact.store.read(f"{artifact.base}/{file.path}")
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            return []
-        rows: list[dict[str, Any]] = pq.read_table(BufferReader(data), columns=columns).to_pylist()
-        return rows
-    except (FileNotFoundError, ArrowException):
-        return []
+    found = table(artifact, file, columns)
+    rows: list[dict[str, Any]] = [] if found is None else found.to_pylist()
+    return rows
 
 
 def _read(artifact: Artifact, shard: FileRecord, rows: Sequence[dict[str, Any]]) -> PairSample:

@@ -50,9 +50,10 @@ def pair_pages(known: Known) -> Iterator[tuple[str, bytes | None]]:
 def _page(known: Known, page: Page, pages: Sequence[Page], total: int) -> Iterator[tuple[str, bytes | None]]:
     sample, quarantine = pair_sample(page.artifact), rejected(page.artifact)
     pictures = {}
-    for name, arrays in (("noise", sample.noise), ("latent", sample.latent)) if sample else ():
-        pictures[name] = f"pictures/{sample.shard.sha256[:16]}-{name}.webp" if sample else ""
-        yield pictures[name], None if pictures[name] in known.kept else _strip(arrays)
+    if sample:
+        for name, arrays in (("noise", sample.noise), ("latent", sample.latent)):
+            pictures[name] = f"pictures/{sample.shard.sha256[:16]}-{name}.webp"
+            yield pictures[name], None if pictures[name] in known.kept else _strip(arrays)
     reasons = Counter(one.reason for one in quarantine)
     yield (
         page.path,

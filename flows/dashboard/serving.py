@@ -24,6 +24,7 @@ from flows.dashboard.known import look
 from flows.dashboard.site import files
 from flows.server.local import state_folder
 from infra.errors import UserError
+from infra.private import write_private
 from infra.store import Store, StoreError
 
 AUTH = "INSTAFLOW_DASHBOARD_AUTH"
@@ -105,9 +106,7 @@ def password() -> Iterator[tuple[str, Path | None]]:
     auth, folder = f"instaflow:{secrets.token_urlsafe(24)}", state_folder()
     folder.mkdir(parents=True, exist_ok=True)
     door = folder / "dashboard-auth"
-    door.unlink(missing_ok=True)
-    with os.fdopen(os.open(door, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(auth)
+    write_private(door, auth)
     try:
         yield auth, door
     finally:

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from infra.errors import UserError
+from infra.private import write_private
 
 _START_WITHIN_S = 120.0  # the first start migrates the database: 14 s on two idle cores
 _STOP_WITHIN_S = 15.0
@@ -84,8 +85,7 @@ def local_server(
 def open_door(endpoint: Endpoint) -> Iterator[Path]:
     """Lets other runs of this user find the server: a file only they can read, gone with the block."""
     door = _door(state_folder())
-    door.unlink(missing_ok=True)
-    _write_private(door, json.dumps(asdict(endpoint)))
+    write_private(door, json.dumps(asdict(endpoint)))
     try:
         yield door
     finally:
@@ -101,15 +101,8 @@ def _password(folder: Path) -> str:
     kept = folder / "server-password"
     if kept.exists() and (found := kept.read_text()):
         return found
-    kept.unlink(missing_ok=True)  # of one that was killed right here
-    _write_private(kept, made := secrets.token_urlsafe(24))
+    write_private(kept, made := secrets.token_urlsafe(24))  # also over the empty one of a start killed right here
     return made
-
-
-def _write_private(path: Path, text: str) -> None:
-    """A new file that only its user can read."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
 
 
 def _start(

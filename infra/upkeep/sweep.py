@@ -24,6 +24,8 @@ from infra.upkeep.inventory import Entry, base_in, entries, pinned, wanted_by
 from infra.upkeep.naming import names
 from infra.upkeep.runs import RunRecord, StageRun, list_runs
 
+GRACE = timedelta(days=7)
+"""What is younger is kept, where nothing else is said."""
 KEEP_RUNS = timedelta(days=90)
 """How long the record of a run is kept after it was last written; with it goes what it made of a teacher."""
 

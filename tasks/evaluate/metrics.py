@@ -73,3 +73,4 @@ METRICS = (
     Metric("images_per_second", "at the best batch size, median", "pictures per second", "median", "rate",
            label="images/s", better="higher"),
 )  # fmt: skip
+BY_KEY = {metric.key: metric for metric in METRICS}

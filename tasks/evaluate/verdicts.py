@@ -9,9 +9,7 @@ from typing import Literal, NamedTuple
 
 from tasks.claims import Claim, StepwiseClaim
 from tasks.evaluate.measured import Measured, at_steps, fullest, shown, shown_with_interval
-from tasks.evaluate.metrics import METRICS, Metric
-
-_METRICS = {metric.key: metric for metric in METRICS}
+from tasks.evaluate.metrics import BY_KEY, Metric
 
 Outcome = Literal["met", "missed", "undecided", "not measured"]
 """Undecided: the bound lies within the interval."""
@@ -69,7 +67,7 @@ class Estimate(NamedTuple):
 def verdicts(claims: Sequence[Claim | StepwiseClaim], records: Sequence[Measured], beside: str = "") -> list[Verdict]:
     """One for each claim, in their order; with what times were measured `beside`, in words, where it is of them."""
     return [
-        replace(_verdict(claim, records), caveat=beside if _METRICS[claim.metric].is_timed else "") for claim in claims
+        replace(_verdict(claim, records), caveat=beside if BY_KEY[claim.metric].is_timed else "") for claim in claims
     ]
 
 
@@ -78,7 +76,7 @@ def _verdict(claim: Claim | StepwiseClaim, records: Sequence[Measured]) -> Verdi
 
 
 def _ratio(claim: Claim, records: Sequence[Measured]) -> Verdict:
-    metric = _METRICS[claim.metric]
+    metric = BY_KEY[claim.metric]
     measured = [record for record in records if record.number(metric.key) is not None]
     found = [fullest(measured, model) for model in (claim.of, claim.against)]
     a, b = (Estimate.of(record, metric) for record in found)
@@ -127,7 +125,7 @@ def _all(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def _stepwise(claim: StepwiseClaim, records: Sequence[Measured]) -> Verdict:
-    metric = _METRICS[claim.metric]
+    metric = BY_KEY[claim.metric]
     rows = [(at_steps(records, claim.of, steps), at_steps(records, claim.against, steps)) for steps in claim.steps]
     outcomes = [_is_lower(Estimate.of(a, metric), Estimate.of(b, metric)) for a, b in rows]
     told = [one for one in outcomes if one != "not measured"]

@@ -33,7 +33,7 @@ from tasks.evaluate.measured import (
     shown,
     shown_with_interval,
 )
-from tasks.evaluate.metrics import METRICS, Metric
+from tasks.evaluate.metrics import BY_KEY, METRICS, Metric
 from tasks.evaluate.verdicts import Verdict, verdicts
 from tasks.report import figures
 from tasks.report.contact_sheet import ContactSheet, draw, read_contact_sheet, to_data_uri
@@ -46,7 +46,6 @@ from tasks.stages import CURVE_FILE, STAGES, Group
 FILES = ("report.html", "contact_sheet.png", "metrics.json")
 CELL_COLUMNS = (("steps", "steps"), ("guidance", "guidance"), ("solver", "solver"), ("num_images", "pictures"))
 
-_METRICS = {metric.key: metric for metric in METRICS}
 _log = logging.getLogger(__name__)
 
 
@@ -195,7 +194,7 @@ class WriteReport(StageWork[ReportJob]):
 
     def _sweep(self) -> list[Panel]:
         """The usual curve of guidance: how near to real pictures, and how near to the caption."""
-        distance, score = (_METRICS[key] for key in ("frechet_distance_coco", "clip_score"))
+        distance, score = (BY_KEY[key] for key in ("frechet_distance_coco", "clip_score"))
         return _panels(
             "The curve of guidance",
             lambda: [self.figures.sweep(self.metrics.records, score, distance)],

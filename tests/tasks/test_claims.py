@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from flows.algorithms.instaflow import CLAIMS, ROLES
 from infra.recipe import Section
 from tasks.claims import Claim, StepwiseClaim
-from tasks.evaluate.metrics import METRICS
+from tasks.evaluate.metrics import BY_KEY
 from tasks.roles import FLOOR
 from tasks.sections import Report, ReportJob
 
@@ -50,7 +50,7 @@ def test_what_is_no_claim_is_refused(kind: type[Section], change: dict[str, obje
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.title)
 def test_a_claim_of_the_algorithm_speaks_of_what_is_measured(claim: Claim | StepwiseClaim) -> None:
-    assert claim.metric in {metric.key for metric in METRICS}
+    assert claim.metric in BY_KEY
     assert {claim.of, claim.against} <= {FLOOR, *(role.name for role in ROLES)}
     told = {name for _, name, *_ in string.Formatter().parse(claim.detail) if name}
     assert told == {"of", "against", *(["steps"] if isinstance(claim, StepwiseClaim) else [])}

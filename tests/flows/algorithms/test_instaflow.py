@@ -10,7 +10,7 @@ from flows.algorithms.chain import Given, Node
 from flows.algorithms.instaflow import ALGORITHM, CLAIMS, ROLES
 from flows.recipes import chain_of, parse_recipe
 from tasks.claims import Claim, StepwiseClaim
-from tasks.evaluate.metrics import METRICS
+from tasks.evaluate.metrics import BY_KEY
 from tasks.roles import FLOOR
 from tasks.sections import EvaluateJob, PairsJob, ReportJob
 
@@ -110,5 +110,5 @@ def test_evaluation_and_report_are_told_the_algorithms_roles_and_claims() -> Non
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.title)
 def test_a_claim_is_of_roles_and_numbers_that_there_are(claim: Claim | StepwiseClaim) -> None:
     assert {claim.of, claim.against} <= {FLOOR, *(role.name for role in ROLES)}
-    assert claim.metric in {metric.key for metric in METRICS}
+    assert claim.metric in BY_KEY
     assert claim.detail.format(of="1", against="2", steps="3") != claim.detail, "the numbers are told"

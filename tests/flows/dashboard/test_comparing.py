@@ -6,11 +6,9 @@ import pytest
 
 from flows.dashboard.comparing import compared, verdict
 from tasks.evaluate.measured import Measured
-from tasks.evaluate.metrics import METRICS
+from tasks.evaluate.metrics import BY_KEY
 from tests.flows.dashboard.conftest import Small
 from tests.tasks.small_run import NASTY
-
-BY_KEY = {metric.key: metric for metric in METRICS}
 
 
 def test_fields_and_numbers_that_differ_are_told(small: Small) -> None:
