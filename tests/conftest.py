@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.server.local import Endpoint, local_server, open_door
 from tests.s3 import S3Server, moto_server, rclone_server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests share the cores; set before torch is imported
@@ -34,6 +35,15 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One database for all tests of a session: its first migration takes ten seconds."""
     return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="module")
+def standing_server(prefect_home: Path) -> Iterator[Endpoint]:
+    """One that all runs of a module find, as those beside an `instaflow server` do: each would start its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(prefect_home))
+        with local_server() as endpoint, open_door(endpoint):
+            yield endpoint
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from tasks.order import sample_noise
 from tests import ROOT
 from tests.golden.recorded import golden, require_same_bits
 
-pytestmark = [pytest.mark.slow, pytest.mark.server]
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.usefixtures("standing_server")]
 
 PROMPT = "a large red circle on a white background"
 
@@ -109,19 +109,26 @@ def test_the_prefect_flow_finds_the_same_artifacts(finished: Path) -> None:
 def test_killed_twice_it_goes_on_and_ends_with_the_same_artifacts(
     finished: Path, prefect_home: Path, tmp_path: Path
 ) -> None:
-    store = tmp_path / "store"
+    """Up to the student: what comes after it is killed in `resilience`."""
+    store, until = tmp_path / "store", ("--until", "distill")
     for reached in ("pairs/*/units/shard-000000.json", "reflow/*/checkpoints/*/step-00000010.json"):
-        kill_when(store, reached, prefect_home)
+        kill_when(store, reached, prefect_home, *until)
         assert digests(store) < digests(finished / "store")
-    done = run(prefect_home, store)
+    done = run(prefect_home, store, *until)
     assert done.returncode == 0, done.stderr
-    assert digests(store) == digests(finished / "store")
+    assert digests(store) < digests(finished / "store")
+    made, expected = (read_ref(open_store(folder), "tiny", "distill") for folder in (store, finished / "store"))
+    assert made is not None and expected is not None and made.digest == expected.digest
 
 
-def kill_when(store: Path, reached: str, prefect_home: Path) -> None:
+def kill_when(store: Path, reached: str, prefect_home: Path, *more: str) -> None:
     """Start a run and SIGKILL it as soon as a file of that pattern is in the store."""
     process = subprocess.Popen(
-        command(store), cwd=ROOT, env=environment(prefect_home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(store, *more),
+        cwd=ROOT,
+        env=environment(prefect_home),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         deadline = time.monotonic() + 120

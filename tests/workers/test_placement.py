@@ -13,12 +13,11 @@ from tests.one_process import one_process
 from tests.workers.conftest import House, shards
 
 OVERRIDES = [
-    "prompts={reflow_count: 1536, distill_count: 64}",
-    "pairs={steps: 12, shard_size: 32}",
-    "student_pairs.shard_size=32",
+    "prompts={reflow_count: 768, distill_count: 64}",
+    "pairs={steps: 12, shard_size: 16}",
 ]
 PLACEMENT = "placement={pairs: {pool: gpu, workers: 2}, reflow: {pool: gpu}}"
-UNTIL = {"until": ["pairs-student"]}
+UNTIL = {"until": ["reflow-1"]}
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -26,7 +25,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(900)]
 def undisturbed(house: House) -> dict[str, str]:
     """Digests by stage id of the chain in one process."""
     chain, store = chain_of(load_recipe("tiny", OVERRIDES)), open_store(house.folder / "one-process")
-    made = one_process(chain, ["world", "prompts", "pairs-1", "reflow-1", "pairs-student"], store)
+    made = one_process(chain, ["world", "prompts", "pairs-1", "reflow-1"], store)
     return {stage_id: artifact.digest for stage_id, artifact in made.items()}
 
 
@@ -51,4 +50,4 @@ def test_both_workers_make_units_and_one_that_dies_is_missed_by_nobody(
     found = {stage.stage: Artifact.find(store, stage.artifact).digest for stage in whole.stages}
     assert found == undisturbed
     sent = [one for one in list_runs(store) if one.part_of == whole.run_id]
-    assert {stage.stage for one in sent for stage in one.stages} == {"pairs-1", "reflow-1", "pairs-student"}
+    assert {stage.stage for one in sent for stage in one.stages} == {"pairs-1", "reflow-1"}

@@ -84,7 +84,7 @@ def test_a_worker_that_is_taken_away_hands_over(house: House, expected: str) -> 
         before = house.units(store)
         assert house.supervisor(run).ppid() == workers[-1].pid
         os.killpg(workers[-1].pid, way)
-        assert workers[-1].wait(60) == 0, house.logs()
+        assert workers[-1].wait(240) == 0, house.logs()
         assert house.units(store) >= before and house.state(run) in ("AwaitingRetry", "Scheduled")
         workers.append(house.worker(f"gpu-{number}", "1"))
     house.wait(run, "Resumed")
@@ -112,8 +112,8 @@ def test_a_node_that_is_lost_is_noticed_and_no_other(house: House, expected: str
     assert (found.state_name, found.run_count) == ("Running", 1), "no false alarm"
     engine, units = house.supervisor(endless).children(recursive=True), house.units(well)
     house.client.set_flow_run_state(endless.id, Cancelling())
-    house.wait(endless, "Cancelled", within_s=60)
-    assert not psutil.wait_procs(engine, timeout=30)[1]
+    house.wait(endless, "Cancelled")
+    assert not psutil.wait_procs(engine, timeout=240)[1]
     assert house.units(well) >= units > 0
     _require_nothing_runs(house, endless)
 
@@ -132,4 +132,4 @@ def _require_nothing_runs(house: House, run: FlowRun) -> None:
         tasks = house.client.read_task_runs(flow_run_filter=mine)
         return bool(tasks) and all(task.state is not None and task.state.is_final() for task in tasks)
 
-    house.until(over, within_s=30)
+    house.until(over)
