@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from infra.recipe import ASIDE, Count, Fraction, Rate, Section, Seed, as_before
+from tasks.sections.stopping import StopIf
 
 Precision = Literal["fp32", "bf16"]
 Decay = Literal["constant", "cosine"]
@@ -58,6 +59,13 @@ class Training(Trained):
     )
     ema_decay: Fraction = ema()
     gradient_clip: Rate = Field(default=1.0, description="largest norm of the gradient; a larger one is scaled down")
+    evaluate_every_steps: Count | None = Field(
+        default=None,
+        description="training steps between two looks at how the average of the weights draws a few of its own pairs"
+        " in one step: distance to its teacher, S and a small sheet, beside the checkpoints. null: none",
+        json_schema_extra=ASIDE,
+    )
+    stop_if: StopIf = Field(default=StopIf(), description="rules that end it early", json_schema_extra=ASIDE)
     precision: Precision = Field(default="fp32", description="number format of the forward and backward pass")
     checkpoint_every_steps: Count = every_steps(500)
     shuffle_shards: Annotated[int, Field(ge=2)] | None = Field(
@@ -66,6 +74,13 @@ class Training(Trained):
         " data that is far away or larger than the cache. null: an exact shuffle of all pairs, for data that is local",
         json_schema_extra=as_before(None),
     )
+
+    @model_validator(mode="after")
+    def _looks_where_rules_need_it(self) -> Training:
+        seen = {"distance_to_own_teacher", "straightness"} & {*self.stop_if.told()}
+        if seen and self.evaluate_every_steps is None:
+            raise ValueError(f"stop_if.{min(seen)} is measured where evaluate_every_steps says how often. Give both")
+        return self
 
 
 class Phase(Protocol):

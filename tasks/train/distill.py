@@ -16,9 +16,12 @@ from tasks.stage import StageResult, StageWork, Units
 from tasks.stages import Group, Phase
 from tasks.train.batches import Batches
 from tasks.train.fit import At, CurvePoint, FitPlan, fit
+from tasks.train.glance import Glancing
+from tasks.train.live import Live
 from tasks.train.pair_sets import PairSets
 from tasks.train.perceptual import pictures_of
-from tasks.train.reflow import autocast, commit_model
+from tasks.train.precision import autocast
+from tasks.train.reflow import commit_model
 
 
 class Distillation(StageWork[Distill]):
@@ -59,7 +62,8 @@ class Distillation(StageWork[Distill]):
 
         micro = self.work.performance.micro_batch_size
         plan = FitPlan.of(config, phase, pairs.digest, told.learning_rate, seed, micro)
-        return fit(model.denoiser, loss, plan, self.work)
+        look = Glancing(model, pairs, config.precision, is_flow=False)
+        return fit(model.denoiser, loss, plan, self.work, watch=Live(config, phase.name, self.out, look))
 
     def distance(self, phase: DistillPhase, model: TextToImage) -> LatentDistance:
         """The phase's D. Raises UserError for weights of a perceptual network that are missing or another's."""

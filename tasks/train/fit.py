@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 from pydantic import JsonValue
@@ -20,9 +20,10 @@ from tasks.sections import Trained, Training
 from tasks.stage import Work
 from tasks.stages import Phase
 from tasks.train import ranks
-from tasks.train.together import gather, is_sharded, part, reduces_at_once, together, unreduced
+from tasks.train.together import gather, is_sharded, part, reduces_at_once, together, unreduced, within
 
 LOG_EVERY_STEPS = 25
+A = TypeVar("A")
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,16 @@ class At:
 Loss = Callable[[At], Tensor]
 
 
+class Watch(Protocol):
+    """Follows a training while it runs."""
+
+    def resume(self, training: "Fit") -> None:
+        """Take up what was seen before this step. Raises UserError where that ends the training."""
+
+    def after(self, training: "Fit", loss: "Loss") -> str | None:
+        """Called after every step, on every rank alike; what ends the training, in words."""
+
+
 class Fit:
     """A module in training, with its optimizer, its moving average and its curve."""
 
@@ -155,10 +166,15 @@ class Fit:
         self.optimizer.step()
         self._average()
         self.step += 1
-        if self.step % LOG_EVERY_STEPS == 0 or self.step == self.plan.steps:
+        if self.has_new_point:
             mean = torch.stack(self._recent).mean(0).tolist()
             self.curve.append(CurvePoint(self.step, mean[0], mean[1], rate))
             self._recent.clear()
+
+    @property
+    def has_new_point(self) -> bool:
+        """Whether the curve has a point for the step that was done last."""
+        return self.step % LOG_EVERY_STEPS == 0 or self.step == self.plan.steps
 
     def _backward(self, loss: Loss) -> Tensor:
         """The loss of the step's batch, its gradient summed up over parts that each weigh as many samples as they are.
@@ -247,6 +263,17 @@ class Fit:
         for name, parameter in self.parameters.items():
             parameter.copy_(self.ema[name])
 
+    def with_average(self, loss: Loss, do: Callable[[], A]) -> A:
+        """Do something with the moving average in the module; afterwards it is what it was, bit for bit."""
+        kept = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.use_average()
+        try:
+            return within(loss, do)
+        finally:
+            with torch.no_grad():
+                for name, parameter in self.parameters.items():
+                    parameter.copy_(kept[name])
+
     def tensors(self) -> dict[str, Tensor]:
         """The whole state as named tensors (safetensors, no pickle); of a sharded one each rank has its parts."""
         state = self.network()
@@ -294,12 +321,14 @@ def fit(
     plan: FitPlan,
     work: Work[Any],
     clock: Callable[[], float] = time.monotonic,
+    watch: Watch | None = None,
 ) -> list[CurvePoint]:
     """Train ``module`` to the end of the plan, resuming from the phase's latest checkpoint; leaves the EMA in it.
 
     The last step is a checkpoint too: a later phase of the same stage starts from it after a restart. Returns the
-    training curve. Raises UserError for a non-finite loss and for a checkpoint of another layout, and Stopped, after a
-    checkpoint of the step it is at, when it is asked to end early. ``clock`` counts seconds.
+    training curve. Raises UserError for a non-finite loss and for a checkpoint of another layout; after a checkpoint of
+    the step it is at Stopped when it is asked to end early, and UserError when ``watch`` ends it. ``clock`` counts
+    seconds.
     """
     spread = together(module, loss, work.performance.shard)
     training, out, told = Fit(module, plan), work.out, _progress(work, plan.phase)
@@ -307,16 +336,21 @@ def fit(
     checkpoint = _latest(training, out, layout)
     if checkpoint is not None:
         training.restore(checkpoint)
+    if watch:
+        watch.resume(training)
     told(training.step)
     saved_s = clock()
     while training.step < plan.steps:
         training.train(spread)
         told(training.step)
+        wrong = watch.after(training, spread) if watch else None
         asked, late = ranks.agreed(stopping.asked(), clock() - saved_s >= 60 * plan.checkpoint_every_minutes)
-        if asked or late or plan.has_checkpoint(training.step):
+        if asked or late or wrong or plan.has_checkpoint(training.step):
             training.require_finite()  # on a GPU a step between two checkpoints has not been looked at
             _save(training, out, layout)
             saved_s = clock()
+        if wrong:
+            raise UserError(wrong)
         if asked:
             raise stopping.Stopped
     training.use_average()

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from infra.artifact import Draft, Source
@@ -15,15 +14,18 @@ from models.pipelines.text_to_image import TextToImage
 from models.pipelines.training import diffusion, trainable
 from tasks.data.load import load_model
 from tasks.order import Draws, derive_seed
-from tasks.sections import Precision, ReflowJob, ReflowPhase
+from tasks.sections import ReflowJob, ReflowPhase
 from tasks.stage import StageResult, StageWork, Units
 from tasks.stages import CURVE_FILE, Group, Phase
 from tasks.train import ranks
 from tasks.train.batches import Batches
 from tasks.train.curves import write_curve
 from tasks.train.fit import At, CurvePoint, FitPlan, fit
+from tasks.train.glance import Glancing
+from tasks.train.live import Live
 from tasks.train.pair_sets import PairSets
 from tasks.train.perceptual import pictures_of
+from tasks.train.precision import autocast
 
 PairLoss = Callable[[Tensor, Tensor, Condition, Tensor], Tensor]
 """loss(noise [B, C, H, W], latent, condition, sigma [B])."""
@@ -65,7 +67,8 @@ class ReflowTraining(StageWork[ReflowJob]):
 
         micro = self.work.performance.micro_batch_size
         plan = FitPlan.of(config, phase, pairs.digest, told.learning_rate, seed, micro)
-        return fit(model.denoiser, loss, plan, self.work)
+        look = Glancing(model, pairs, config.precision, is_flow=True)
+        return fit(model.denoiser, loss, plan, self.work, watch=Live(config, phase.name, self.out, look))
 
     def pair_loss(self, model: TextToImage) -> PairLoss:
         """The recipe's loss. Raises UserError for weights of a perceptual network that are missing or another's."""
@@ -81,11 +84,6 @@ class ReflowTraining(StageWork[ReflowJob]):
     def finish(self, units: Units) -> StageResult:
         """Nothing but the seed: the curve is a file."""
         return StageResult(seeds={"reflow": self.config.seed})
-
-
-def autocast(model: TextToImage, precision: Precision) -> torch.autocast:
-    """bf16 in the forward and backward pass where the recipe asks for it; weights stay fp32."""
-    return torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def commit_model(model: TextToImage, curves: Sequence[list[CurvePoint]], out: Draft, started: float) -> None:

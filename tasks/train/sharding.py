@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from infra.artifact.tensor_file import whole
 
 A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Shards(Generic[A]):
@@ -32,6 +33,14 @@ class Shards(Generic[A]):
     def __call__(self, at: A) -> Tensor:
         loss: Tensor = self._with_loss(at)
         return loss
+
+    @torch.no_grad()
+    def within(self, do: Callable[[], B]) -> B:
+        """Do something else with the module, whose weights come as they are needed."""
+        try:
+            return cast(B, self._with_loss(None, do))
+        finally:
+            cast(FSDPModule, self._with_loss).reshard()  # no backward pass does: the next step would find these weights
 
     @torch.no_grad()
     def gather(self) -> None:

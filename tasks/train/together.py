@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tasks.train import ranks
 
 A = TypeVar("A")
+B = TypeVar("B")
 
 
 class WithLoss(nn.Module, Generic[A]):
@@ -21,9 +22,9 @@ class WithLoss(nn.Module, Generic[A]):
         super().__init__()
         self.module, self._loss = module, loss
 
-    def forward(self, at: A) -> Tensor:
-        """The loss."""
-        return self._loss(at)
+    def forward(self, at: A, instead: Callable[[], object] | None = None) -> object:
+        """The loss; or what is done instead with the module's weights at hand."""
+        return self._loss(at) if instead is None else instead()
 
 
 def together(module: nn.Module, loss: Callable[[A], Tensor], shard: bool) -> Callable[[A], Tensor]:
@@ -50,6 +51,16 @@ def reduces_at_once(loss: Callable[[A], Tensor]) -> bool:
 def unreduced(loss: Callable[[A], Tensor]) -> AbstractContextManager[None]:
     """Within the block the backward passes of replicas add to each rank's own gradients, and none waits for another."""
     return loss.no_sync() if isinstance(loss, DistributedDataParallel) else nullcontext()
+
+
+def within(loss: Callable[[A], Tensor], do: Callable[[], B]) -> B:
+    """Do something else than the loss with its module, on all ranks alike."""
+    if not hasattr(loss, "within"):
+        return do()
+    from tasks.train.sharding import Shards
+
+    assert isinstance(loss, Shards)
+    return loss.within(do)
 
 
 def is_sharded(module: nn.Module) -> bool:

@@ -99,7 +99,7 @@ def test_micro_batches_draw_the_same_and_train_the_same(
 @pytest.mark.timeout(900)  # torch and diffusers are imported by three processes of a busy machine
 @pytest.mark.parametrize("shard", [False, True])
 def test_two_ranks_train_the_same_as_one(shard: bool, teacher: Folder, pairs: Artifact, tmp_path: Path) -> None:
-    """With text dropout and two phases: only the order of summation differs."""
+    """With text dropout and two phases, looked at or not: only the order of summation differs."""
     performance = PERF.model_copy(update={"micro_batch_size": 2, "shard": shard})
     made_from, one, two = {"teacher": teacher, "pairs": pairs}, LocalStore(tmp_path / "1"), LocalStore(tmp_path / "2")
     told, alone = list[int](), reflowed(REFLOW, made_from, one)
@@ -107,7 +107,8 @@ def test_two_ranks_train_the_same_as_one(shard: bool, teacher: Folder, pairs: Ar
     def progress(done: int, total: int, unit: str) -> None:
         told.append(done)
 
-    made = run_stage(STAGES["reflow"], REFLOW, made_from, two, performance, progress, by_ranks(2))
+    watched = REFLOW.model_copy(update={"evaluate_every_steps": 2})
+    made = run_stage(STAGES["reflow"], watched, made_from, two, performance, progress, by_ranks(2))
     assert made.fingerprint == alone.fingerprint and told == [*range(6), *range(5, 9)]
     assert apart(weights(alone), weights(made), weights(teacher)) < 1e-3
     losses = [pq.read_table(each.fetch("curve.parquet")).column("loss").to_pylist() for each in (alone, made)]
