@@ -40,6 +40,8 @@ pools:
   gpu: {}
 """
 PERFORMANCE = Performance(sample_batch_size=8)
+CANARY = "canary-6d1f0c27"
+"""A key of a store that every process of a house has in its environment."""
 
 
 @dataclass
@@ -160,6 +162,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Itera
     (folder / "pools.yaml").write_text(POOLS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_HOME", str(prefect_home))
+        patch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
         cli(folder, "up", "--pools", "pools.yaml", "--port", "0")
         try:
             with standing(), get_client(sync_client=True) as client:
