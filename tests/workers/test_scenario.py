@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 import time
@@ -26,7 +24,7 @@ from flows.deploy.rerunning import rerun
 from flows.recipes import chain_of, load_recipe
 from flows.server.children import LOST
 from flows.server.connection import standing
-from flows.server.local import Endpoint
+from flows.server.local import Endpoint, standing_server
 from infra.artifact import Artifact
 from infra.store import Store, open_store
 from infra.upkeep.runs import list_runs
@@ -240,13 +238,21 @@ def _on_sqlite(folder: Path) -> Iterator[Server]:
     command = [sys.executable, "-m", "flows.cli", "server", "--port", port]
     unknown = Endpoint(f"http://127.0.0.1:{port}/api")
     server = Server(unknown, command, installed(folder), folder / "server.log")
-    server.start()
-    door = Path(os.environ["PREFECT_HOME"]) / "server.json"
-    server.endpoint = Endpoint(**json.loads(door.read_text()))
     try:
+        server.start()
+        server.endpoint = _behind_the_door()
         yield server
     finally:
         server.kill()
+
+
+def _behind_the_door() -> Endpoint:
+    """As runs of this machine find it, once the command has written it down."""
+    deadline_s = time.monotonic() + WITHIN_S
+    while (found := standing_server()) is None:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.2)
+    return found
 
 
 @contextmanager
