@@ -181,8 +181,9 @@ def plan(
         print(json.dumps([asdict(stage) for stage in stages], indent=2))
         return
     from flows.cli.plan_table import plan_table
+    from flows.run.costs import read_site
 
-    say(plan_table(stages))
+    say(plan_table(stages, read_site()))
 
 
 @app.command()
@@ -193,14 +194,19 @@ def status(
 ) -> None:
     """Show the last runs in a store, newest first, or all that is known of one."""
     from flows.cli.status_table import find_run, run_facts, run_table, runs_table
+    from flows.run.costs import read_site
     from infra.upkeep.runs import list_runs
 
-    runs, now = list_runs(open_store(store)), datetime.now(UTC)
+    runs, now, site = list_runs(open_store(store)), datetime.now(UTC), read_site()
     one = find_run(runs, run) if run is not None else None
     if as_json:
-        print(json.dumps(run_facts(one, now) if one else [run_facts(each, now) for each in reversed(runs)], indent=2))
+        print(
+            json.dumps(
+                run_facts(one, now, site) if one else [run_facts(each, now, site) for each in reversed(runs)], indent=2
+            )
+        )
     elif one:
-        say(run_table(one, now))
+        say(run_table(one, now, site))
     else:
         say(runs_table(runs, now) if runs else f"no runs in {store} yet")
 

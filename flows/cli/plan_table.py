@@ -8,22 +8,26 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from flows.run.costs import Site
 from flows.run.planner import Planned
 from infra.words import duration, size
 
 _SHOWN_DAYS = 0.05
 
 
-def plan_table(stages: Sequence[Planned]) -> RenderableType:
+def plan_table(stages: Sequence[Planned], site: Site) -> RenderableType:
     """One line per stage and a last one with what is to be expected of them all."""
     table = Table("stage", "state", box=None, pad_edge=False)
     for title in ("samples", "TFLOP", "device-days"):
         table.add_column(title, justify="right")
+    if site.cost:
+        table.add_column("cost", justify="right")
     table.add_column("expected")
     table.add_column("why")
     for stage in stages:
-        table.add_row(stage.id, _state(stage), *_price(stage), _expected(stage), stage.reason)
-    return Group(table, Text(_together(stages)))
+        cost = [site.shown(stage.cost)] if site.cost else []
+        table.add_row(stage.id, _state(stage), *_price(stage), *cost, _expected(stage), stage.reason)
+    return Group(table, Text(_together(stages, site)))
 
 
 def _state(stage: Planned) -> str:
@@ -64,12 +68,14 @@ def _total_price(left: Sequence[Planned]) -> str:
     return f", {_count(sum(tflop))} TFLOP{days}"
 
 
-def _together(stages: Sequence[Planned]) -> str:
+def _together(stages: Sequence[Planned], site: Site) -> str:
     left = [stage for stage in stages if stage.state != "cached"]
     if not left:
         return "nothing is to do"
     known_s = [stage.expected_seconds for stage in left if stage.expected_seconds is not None]
-    text = f"to do: {len(left)} of {len(stages)} stages{_total_price(left)}"
+    costs = [stage.cost for stage in left if stage.cost is not None]
+    money = f", {site.shown(sum(costs))}" if costs else ""
+    text = f"to do: {len(left)} of {len(stages)} stages{_total_price(left)}{money}"
     if not known_s:
         return text
     unknown = f", {len(left) - len(known_s)} of them unknown" if len(known_s) < len(left) else ""

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from flows.run.costs import Site
 from infra.errors import UserError
 from infra.upkeep.runs import RunRecord, StageRun
 from infra.words import duration, size
@@ -39,20 +40,20 @@ def runs_table(runs: Sequence[RunRecord], now: datetime) -> RenderableType:
     return table
 
 
-def run_table(run: RunRecord, now: datetime) -> RenderableType:
+def run_table(run: RunRecord, now: datetime, site: Site) -> RenderableType:
     """What is known of one run: a line per stage, then where it ran and on what."""
-    table = Table(
-        "stage", "state", "took", "device time", "did", "samples/s", "memory", "GPU memory", "device", "error", box=None
-    )
+    money, measured = ["cost"] if site.cost else [], ["did", "samples/s", "memory", "GPU memory", "device", "error"]
+    table = Table("stage", "state", "took", "device time", *money, *measured, box=None)
     table.pad_edge = False
     for stage in run.stages:
-        table.add_row(*_stage_row(stage))
-    return Group(table, Text("\n".join(["", *_facts(run, now)])))
+        table.add_row(*_stage_row(stage, site))
+    return Group(table, Text("\n".join(["", *_facts(run, now, site)])))
 
 
-def run_facts(run: RunRecord, now: datetime) -> dict[str, JsonValue]:
-    """The record with what follows from it: whether the run is lost, its device time (s)."""
-    return {**run.model_dump(mode="json"), "is_lost": run.is_lost(now), "device_seconds": run.device_seconds}
+def run_facts(run: RunRecord, now: datetime, site: Site) -> dict[str, JsonValue]:
+    """The record with what follows from it: whether the run is lost, its device time (s), what it cost at this site."""
+    follows = {"is_lost": run.is_lost(now), "device_seconds": run.device_seconds, "cost": site.spent(run.stages)}
+    return {**run.model_dump(mode="json"), **follows}
 
 
 def standing(run: RunRecord, now: datetime) -> str:
@@ -64,13 +65,15 @@ def standing(run: RunRecord, now: datetime) -> str:
     return " ".join(["running", *(stage.stage for stage in run.stages if stage.state == "running")])
 
 
-def _stage_row(stage: StageRun) -> tuple[str, ...]:
+def _stage_row(stage: StageRun, site: Site) -> tuple[str, ...]:
     rate = stage.samples_per_second
+    cost = [site.shown(site.price(stage.device, stage.device_seconds))] if site.cost else []
     return (
         stage.stage,
         stage.state,
         duration(stage.seconds),
         "" if stage.device_seconds is None else duration(stage.device_seconds),
+        *cost,
         "" if stage.units is None else f"{stage.units:,} {stage.unit}",
         "" if rate is None else f"{rate:,.{0 if rate >= 10 else 2}f}",
         "" if stage.peak_memory_bytes is None else size(stage.peak_memory_bytes),
@@ -80,10 +83,11 @@ def _stage_row(stage: StageRun) -> tuple[str, ...]:
     )
 
 
-def _facts(run: RunRecord, now: datetime) -> Iterator[str]:
+def _facts(run: RunRecord, now: datetime, site: Site) -> Iterator[str]:
     ended = "" if run.exit is None else f", exit {run.exit}"
     yield f"{run.run_id} of {_of(run)}: {standing(run, now)}{ended}"
     device = f", {duration(run.device_seconds)} of device time" if run.device_seconds else ""
+    device += f", {cost}" if (cost := site.shown(site.spent(run.stages))) else ""
     yield f"started {run.started_at[:19]}, took {_took(run) or '?'}{device}, by {_who(run)}, process {run.pid or '?'}"
     if run.teacher is not None:
         yield f"teacher {run.teacher} ({(run.teacher_digest or '')[:12]})"

@@ -80,7 +80,7 @@ def sent_away(errand: Errand) -> Artifact:
     """
     job, watcher = errand.job, watch.current()
     assert watcher is not None, "a run is written down"
-    watcher.elsewhere = True
+    watcher.elsewhere, watcher.devices = True, errand.place.workers * errand.place.gpus
     identity = stage_fingerprint(job.stage, job.config, job.inputs)
     with (
         Draft(job.store, job.stage.name, identity) as draft,

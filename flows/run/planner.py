@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from flows.algorithms.chain import Chain
 from flows.run import sources
+from flows.run.costs import Site, read_site
 from flows.run.expectation import done, expected
 from flows.run.price import DAY_S, Price, price, trained
 from infra.artifact import Artifact, ArtifactMissing, Draft, Pinned, Source
@@ -33,7 +34,8 @@ class Planned:
     """One line of a plan. `fingerprint` is None while it depends on a stage that has yet to run.
 
     `done` of `total` units or steps are there. What is left of it has a price: samples, TFLOP of their networks, days
-    of one device (at the rate that the recipe or an earlier run says it has). The expectations are the time still to go
+    of one device (at the rate that the recipe or an earlier run says it has), the device of that run, and what the site
+    says that costs. The expectations are the time still to go
     and the size of the artifact when it is finished. None is not known.
     """
 
@@ -51,6 +53,8 @@ class Planned:
     samples: int | None = None
     tflop: float | None = None
     device_days: float | None = None
+    device: str | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ Handle = Source | Pending
 
 def plan(chain: Chain, store: Store) -> list[Planned]:
     """Every stage in the order it would run. Raises UserError for inputs that are not there."""
-    planner = Planner(store, chain.recipe)
+    planner = Planner(store, chain.recipe, read_site())
     chain.replay(planner)
     return planner.stages
 
@@ -76,6 +80,7 @@ class Planner:
 
     store: Store
     recipe: Recipe
+    site: Site = field(default_factory=Site)
     stages: list[Planned] = field(default_factory=list)
     costs: dict[str, ModelCost] = field(default_factory=dict)
     """Of the models of the chain, by :func:`_name`."""
@@ -102,7 +107,8 @@ class Planner:
         if whole:
             line = replace(line, samples=round(whole.samples * left), tflop=whole.flop * left / 1e12)
             line = replace(line, expected_bytes=line.expected_bytes or whole.bytes)
-        return replace(line, device_days=self._device_days(line))
+        days = self._device_days(line)
+        return replace(line, device_days=days, cost=self.site.price(line.device, days and days * DAY_S))
 
     def _device_days(self, line: Planned) -> float | None:
         """At the recipe's rate, else at that of an earlier run, which was one device's."""
@@ -155,7 +161,8 @@ class Planner:
         if found is None:
             return line
         left = 1 - line.done / line.total
-        return replace(line, expected_seconds=found.seconds * left, expected_bytes=found.bytes)
+        device = next((one["device"] for one in earlier.environments if "device" in one), None) if earlier else None
+        return replace(line, expected_seconds=found.seconds * left, expected_bytes=found.bytes, device=device)
 
     def _earlier(self, stage_id: str, stage: str, config: Section) -> Manifest | None:
         """What the recipe's last run made of the stage, or else the one most like it in this store."""

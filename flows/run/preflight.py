@@ -12,6 +12,8 @@ from pathlib import Path
 
 from flows.algorithms.chain import Chain, Given, Node
 from flows.run import sources
+from flows.run.budget import budget_faults
+from flows.run.costs import read_site
 from flows.run.placing import placement_faults
 from infra.errors import UserError
 from infra.recipe import Section
@@ -35,6 +37,7 @@ def preflight(chain: Chain) -> None:
 
 def _faults(chain: Chain) -> Iterator[str]:
     yield from placement_faults(chain)
+    yield from budget_faults(chain, read_site())
     for one in chain.given():
         yield from _given_faults(one, _field(chain, one.tree))
     for node in chain.nodes.values():

@@ -9,7 +9,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from prefect.exceptions import TerminationSignal
@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 
 from flows.run import opened
 from flows.run.before import Before
+from flows.run.budget import UNLIMITED, Purse, Spent
 from flows.run.terminal import console
 from flows.run.watch import Watch, watching
 from infra.artifact import Artifact, Source
@@ -62,12 +63,15 @@ class Origin:
 class Recording:
     """Keeps a run's record and its recipe's references up to date.
 
-    `alarm` is asked now and then; it raises when there is no sense in going on.
+    `alarm` is asked now and then; it raises when there is no sense in going on. So does what is left in the `purse`.
     """
 
     store: Store
     record: RunRecord
     alarm: Callable[[], None]
+    purse: Purse = UNLIMITED
+    spent: dict[str, Spent] = field(default_factory=dict)
+    """What its stages took of devices, here and elsewhere, by stage id."""
 
     @contextmanager
     def stage(
@@ -90,6 +94,8 @@ class Recording:
         watch = Watch(extent, lambda: self._beat(stage_id, watch), behalf=self.behalf, is_part=is_part)
 
         def made(artifact: Artifact | None, cached: bool) -> None:
+            if not cached:
+                self.spent[stage_id] = watch.spent(stage_id)
             if not (has and cached):
                 told = {"state": "cached", "seconds": watch.seconds} if cached else watch.measured() | {"state": "done"}
                 self._change(stage_id, told | {"finished_at": utc_now()})
@@ -159,6 +165,8 @@ class Recording:
     def _beat(self, stage_id: str, watch: Watch) -> None:
         """Give a sign of life, if there is still sense in it."""
         self.alarm()
+        self.spent[stage_id] = watch.spent(stage_id)
+        self.purse.require(stage_id, [*self.spent.values()])
         self._change(stage_id, watch.measured())
         with _forgiven():
             self._write()
@@ -183,6 +191,7 @@ def recording(
     alarm: Callable[[], None] = lambda: None,
     before: Sequence[Before] = (),
     origin: Origin = Origin(),
+    purse: Purse = UNLIMITED,
 ) -> Iterator[Recording]:
     """The record of a new run of a recipe, which tells how the block ended. It has what of `before` is whole."""
     started_at = utc_now()
@@ -200,7 +209,7 @@ def recording(
         stages=[_found(one.stage_id, one.artifact, started_at) for one in before],
     )
     write_run(store, record)
-    run = Recording(store, record, alarm)
+    run = Recording(store, record, alarm, purse)
     try:
         if before:
             run.take(before)

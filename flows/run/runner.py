@@ -12,9 +12,12 @@ from prefect.client.schemas.objects import State
 from flows.algorithms.chain import Chain, Given
 from flows.run import opened, sources
 from flows.run.before import made_before
+from flows.run.budget import Purse
+from flows.run.costs import read_site
 from flows.run.dispatch import Errand, sent_away
 from flows.run.placing import place_of
 from flows.run.planner import Planner
+from flows.run.price import DAY_S
 from flows.run.recording import Origin, Recording, recording
 from flows.run.selection import EVERYTHING, Choice, Selection, needed, select
 from flows.run.stage_flow import STAGE_FLOWS
@@ -50,8 +53,13 @@ class Runner:
     made: dict[str, Artifact] = field(default_factory=dict)
     """What the run has so far, by stage id."""
 
+    def __post_init__(self) -> None:
+        self._planner = Planner(self.store, self.chain.recipe, self.recording.purse.site)
+
     def given(self, tree: str, path: str) -> Handle:
         """A folder that lies ready."""
+        if self.recording.purse:
+            self._planner.given(tree, path)  # its price
         return sources.given(tree, path)
 
     def __call__(self, stage_id: str, config: Section, /, **inputs: Handle | None) -> Handle:
@@ -84,6 +92,8 @@ class Runner:
     def _run(self, stage_id: str, base: str, config: Section, taken: Mapping[str, Source]) -> Artifact:
         job = Job(stage_of(stage_id), config, taken, self.store, self.chain.recipe.performance)
         reason = None if self.recording.has(stage_id, base) else self._reason(stage_id, config, taken)
+        if self.recording.purse and reason is not None:
+            self._require_affordable(stage_id, config, taken)
         with self.recording.stage(stage_id, base, config, taken, reason) as made, tags(*stage_tags(stage_id, base)):
             artifact, cached = self._placed(stage_id, job)
             made(artifact, cached)
@@ -93,7 +103,15 @@ class Runner:
     def _reason(self, stage_id: str, config: Section, taken: Mapping[str, Source]) -> str:
         if stage_id in self.selection.force:
             return "asked for (--force)"
-        return Planner(self.store, self.chain.recipe).reason(stage_id, config, taken)
+        return self._planner.reason(stage_id, config, taken)
+
+    def _require_affordable(self, stage_id: str, config: Section, taken: Mapping[str, Source]) -> None:
+        self._planner(stage_id, config, **taken)
+        line = self._planner.stages[-1]
+        if line.state != "cached":
+            expected_s = None if line.device_days is None else line.device_days * DAY_S
+            spent = [*self.recording.spent.values()]
+            self.recording.purse.require_before(stage_id, expected_s, line.device, spent)
 
     def _placed(self, stage_id: str, job: Job) -> tuple[Artifact, bool]:
         """The artifact, made where the recipe's placement says, and whether it had been made before."""
@@ -134,7 +152,8 @@ def recorded(
     selection = select(chain, choice)
     with opened.remembering():
         before = made_before(chain, store, but=selection.force)
-        with recording(store, chain.recipe.name, alarm, before, _origin(chain, overrides)) as record:
+        purse = Purse(chain.recipe.budget, read_site())
+        with recording(store, chain.recipe.name, alarm, before, _origin(chain, overrides), purse) as record:
             yield Runner(chain, store, record, selection)
 
 

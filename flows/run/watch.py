@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from flows.run.budget import Spent
 from tasks.device import cuda, device_used
 from tasks.stage import Behalf
 from tasks.stages import Extent
@@ -39,7 +40,7 @@ class Watch:
     """How much of `total` was there before."""
     total: int = 0
     elsewhere: bool = False
-    """The work is done on other workers, which measure it."""
+    """The work is done on other workers, which measure it; `devices` counts theirs."""
     started_s: float = field(init=False)
     _last: tuple[int, float] | None = None
 
@@ -65,6 +66,10 @@ class Watch:
         """Wall time since the stage began."""
         return self.clock() - self.started_s
 
+    def spent(self, stage_id: str) -> Spent:
+        """What the stage takes of devices so far; of other workers as if all of them worked all the time."""
+        return Spent(stage_id, None if self.elsewhere else self._device(), self.seconds * self.devices)
+
     @property
     def resumed(self) -> str:
         """What was there before the stage went on, as `37/160 pairs`; empty when nothing was."""
@@ -75,10 +80,10 @@ class Watch:
         seconds, gpu = self.seconds, cuda()
         if self.elsewhere:
             return {"seconds": seconds}
-        by_others = self.devices > 1  # processes of their own
+        by_others = self._by_others
         return {
             "seconds": seconds,
-            "device": gpu.get_device_name() if gpu and by_others else device_used(),
+            "device": self._device(),
             "device_seconds": seconds * self.devices,
             "unit": self.unit,
             "units": self.units if self.unit else None,
@@ -86,6 +91,15 @@ class Watch:
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBI,
             "peak_device_memory_bytes": gpu.max_memory_allocated() if gpu and not by_others else None,
         }
+
+    @property
+    def _by_others(self) -> bool:
+        """Whether processes of their own compute."""
+        return self.devices > 1
+
+    def _device(self) -> str:
+        gpu = cuda()
+        return str(gpu.get_device_name()) if gpu and self._by_others else device_used()
 
 
 _current: ContextVar[Watch | None] = ContextVar("watch", default=None)

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, JsonValue
 
 from infra.recipe import Count, Counts, Rate, Section, Seed
+from tasks.sections.budget import Budget
 from tasks.sections.placement import Place
 
 UNSHIFTED: dict[str, JsonValue] = {"shifted": False}
@@ -47,6 +48,7 @@ class Recipe(Section):
         default={},
         description="where each stage is done, by id (`pairs-1`) or name (`pairs`); `default` stands for all others",
     )
+    budget: Budget = Field(default=Budget(), description=Budget.__doc__)
 
     def __hash__(self) -> int:
         """Of what it says: a mapping has no hash of its own."""

@@ -9,16 +9,18 @@ import pytest
 from rich.console import Console
 
 from flows.cli.plan_table import plan_table
+from flows.run.costs import Site
 from flows.run.planner import Planned
 from tests.flows.kitchen import Kitchen
 
 RUN = Planned("pairs-1", "pairs", "run", "first run of this recipe", 0, 40, "shards")
+NO_PRICES = Site()
 CACHED = Planned("world", "world", "cached", "nothing changed", 1, 1, "units")
 
 
-def _lines(*stages: Planned) -> list[str]:
+def _lines(*stages: Planned, site: Site = NO_PRICES) -> list[str]:
     console = Console(width=200, file=io.StringIO())
-    console.print(plan_table(stages))
+    console.print(plan_table(stages, site))
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
@@ -68,3 +70,10 @@ def test_a_price_stands_beside_it_and_is_added_up() -> None:
     assert _lines(priced, cheap)[-1] == "to do: 2 of 2 stages, 64,261,875 TFLOP, 16.0 device-days"
     assert _lines(priced, replace(cheap, device_days=None))[-1] == "to do: 2 of 2 stages, 64,261,875 TFLOP"
     assert "TFLOP" in _lines(RUN)[0] and _lines(RUN)[-1] == "to do: 1 of 1 stages"
+
+
+def test_a_site_that_knows_prices_tells_them() -> None:
+    site = Site(cost={"gpu": "2/h"}, currency="EUR")
+    title, row, last = _lines(replace(RUN, device_days=2.0, device="NVIDIA A100", cost=96.0), site=site)
+    assert title.split()[5] == "cost" and "96.00 EUR" in row and last.startswith("to do: 1 of 1 stages, 96.00 EUR")
+    assert "cost" not in _lines(RUN)[0]

@@ -10,15 +10,19 @@ from pathlib import Path
 import pytest
 
 from flows.run.before import Before
+from flows.run.budget import Purse
+from flows.run.costs import Site
 from flows.run.recording import ALONE, Recording, recording
 from flows.run.watch import current
 from infra.artifact import Folder
+from infra.errors import UserError
 from infra.store import open_store
 from infra.store.local import LocalStore
 from infra.upkeep.inventory import wanted_by
 from infra.upkeep.runs import RunRecord, list_runs, read_ref, write_begun
 from infra.upkeep.sweep import garbage, sweep
 from tasks.sections import PairsJob, Recipe
+from tasks.sections.budget import Budget
 from tests.infra.chain import make
 
 PAIRS = PairsJob(steps=2, guidance=1.0)
@@ -138,6 +142,24 @@ def test_an_alarm_stops_the_stage_and_is_how_the_run_ended(tmp_path: Path) -> No
     (record,) = list_runs(store)
     assert (record.state, record.exit, record.stages[0].state) == ("failed", 1, "failed")
     assert record.error == record.stages[0].error == "ValueError: a picture is missing"
+
+
+def test_a_budget_that_is_spent_stops_the_stage(tmp_path: Path) -> None:
+    """What stages before it took counts, wherever they were done."""
+    store, purse = open_store(tmp_path), Purse(Budget(run="1h"), Site())
+    with (
+        pytest.raises(UserError, match=r"budget\.run: 1h: 1 h 03 min of devices are spent\. pairs-1 is stopped"),
+        recording(store, "mine", purse=purse) as run,
+    ):
+        for stage_id, elsewhere in (("pairs-2", True), ("pairs-1", False)):
+            with run.stage(stage_id, BASE, PAIRS, {}) as made:
+                watch = current()
+                assert watch is not None
+                watch.elsewhere, watch.devices, watch.started_s = elsewhere, 3, watch.started_s - 630
+                watch.beat()  # half an hour of three devices, and as much again
+                made(None, False)
+    (record,) = list_runs(store)
+    assert [one.state for one in record.stages] == ["done", "failed"] and record.exit == 2
 
 
 def test_no_recipe_is_called_as_what_stands_for_none() -> None:

@@ -93,6 +93,16 @@ def test_a_forced_stage_that_is_stopped_goes_on_and_keeps_the_old_one(kitchen: K
     assert new.digest == old.digest and new.manifest.finished_at > old.manifest.finished_at
 
 
+def test_what_is_expected_to_go_beyond_the_budget_is_not_begun(kitchen: Kitchen) -> None:
+    kitchen.run()
+    changed = apply_overrides(RECIPE, ["distill.seed=7", "budget={run: 0.0000000001h, stages: {pairs: 0.0000000001h}}"])
+    with pytest.raises(UserError, match=r"budget\.run: 0\.0000000001h: distill is expected to take .* Nothing of it"):
+        kitchen.run(changed)
+    last = list_runs(kitchen.store)[-1]
+    assert kitchen.done == [] and last.state == "failed" and "distill" not in [one.stage for one in last.stages]
+    assert kitchen.run(apply_overrides(changed, ["budget.run=1h"]))[0] == "distill"
+
+
 def test_a_lost_file_is_made_again_and_nothing_else(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STAGES, "pairs", small(STAGES["pairs"]))  # the plan counts its units, too
     kitchen.run()

@@ -41,9 +41,15 @@ def test_where_and_how_fast_do_not_matter(batch: int, batches: list[int], worker
     base = Recipe(name="x")
     fast = {"sample_batch_size": batch, "throughput_batch_sizes": batches}
     other = parse_recipe(
-        {"name": "y", "performance": fast, "placement": {"pairs": {"pool": pool, "workers": workers}}}, "test"
+        {
+            "name": "y",
+            "performance": fast,
+            "placement": {"pairs": {"pool": pool, "workers": workers}},
+            "budget": {"run": f"{batch}h"},
+        },
+        "test",
     )
-    aside = {"performance", "placement"}
+    aside = {"performance", "placement", "budget"}
     mine = {name: section.identity() for name, section in sections(other).items() if name not in aside}
     assert mine == {name: section.identity() for name, section in sections(base).items() if name not in aside}
 
