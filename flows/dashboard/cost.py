@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from flows.dashboard.known import Known
 from flows.dashboard.render import render
 from flows.dashboard.run_facts import RunFacts
+from flows.run.costs import Site, read_site
 from infra.errors import UserError
 from infra.store import StoreError
 from infra.upkeep.inventory import Entry
@@ -26,6 +27,8 @@ class Spent:
     name: str
     device_s: float
     in_vain_s: float
+    cost: str
+    """At this site's prices; empty where there is none."""
     stages: int
     share: float
     """Of the largest under this kind of heading, 0 to 1."""
@@ -65,11 +68,12 @@ class Freed:
 
 
 def cost_page(known: Known) -> Iterator[tuple[str, bytes]]:
-    """Path and content of the page. Raises StoreError."""
+    """Path and content of the page. Raises StoreError, UserError for a damaged file of the site's prices."""
+    site = read_site()
     did = [(run, stage) for run in known.runs.values() for stage in run.record.stages if stage.device_seconds]
     freed, why_not = _freed(known)
     rooms = sorted(_rooms(known), key=lambda one: -one.bytes - one.beside)
-    weeks = sorted(_spent(did, lambda run, stage: _week(run)), key=lambda one: one.name, reverse=True)
+    weeks = sorted(_spent(site, did, lambda run, stage: _week(run)), key=lambda one: one.name, reverse=True)
     yield (
         "cost.html",
         render(
@@ -77,6 +81,8 @@ def cost_page(known: Known) -> Iterator[tuple[str, bytes]]:
             "cost.html",
             room="Cost",
             known=known,
+            has_prices=bool(site.cost),
+            total_cost=site.shown(site.spent(stage for _, stage in did)),
             total_s=sum(stage.device_seconds or 0.0 for _, stage in did),
             in_vain_s=sum(stage.device_seconds or 0.0 for run, stage in did if _in_vain(run, stage)),
             tables=[
@@ -84,7 +90,7 @@ def cost_page(known: Known) -> Iterator[tuple[str, bytes]]:
                 *(
                     (name, spent[:LINES], max(0, len(spent) - LINES))
                     for name, of in _HEADINGS.items()
-                    if (spent := _spent(did, of))
+                    if (spent := _spent(site, did, of))
                 ),
             ],
             expected=[*_expected(known)][:LINES],
@@ -105,16 +111,21 @@ _HEADINGS: dict[str, Callable[[RunFacts, StageRun], str]] = {
 }
 
 
-def _spent(did: Iterable[tuple[RunFacts, StageRun]], of: Callable[[RunFacts, StageRun], str]) -> list[Spent]:
+def _spent(
+    site: Site, did: Iterable[tuple[RunFacts, StageRun]], of: Callable[[RunFacts, StageRun], str]
+) -> list[Spent]:
     """The device time by what `of` says, the most first."""
-    seconds, in_vain, stages = defaultdict[str, float](float), defaultdict[str, float](float), Counter[str]()
+    seconds, in_vain, stages = defaultdict[str, float](float), defaultdict[str, float](float), defaultdict(list)
     for run, stage in did:
         name, device_s = of(run, stage), stage.device_seconds or 0.0
         seconds[name] += device_s
         in_vain[name] += device_s if _in_vain(run, stage) else 0.0
-        stages[name] += 1
+        stages[name].append(stage)
     most = max(seconds.values(), default=0.0) or 1.0
-    found = (Spent(name, one, in_vain[name], stages[name], one / most) for name, one in seconds.items())
+    found = (
+        Spent(name, one, in_vain[name], site.shown(site.spent(stages[name])), len(stages[name]), one / most)
+        for name, one in seconds.items()
+    )
     return sorted(found, key=lambda one: -one.device_s)
 
 

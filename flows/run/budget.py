@@ -35,8 +35,12 @@ class Purse:
         return self.budget != Budget()
 
     def require_before(self, stage_id: str, device_s: float | None, device: str | None, spent: Sequence[Spent]) -> None:
-        """Raise UserError where a stage that is expected to take so long on that device would go beyond a limit."""
+        """Raise UserError where a stage that is expected to take so long on that device would go beyond a limit.
+
+        Where nobody knows how long it takes, when a limit is exceeded already.
+        """
         if device_s is None:
+            self.require(stage_id, spent)
             return
         more = Spent(stage_id, device, device_s)
         for field, limit, total in self._beyond(stage_id, [*spent, more]):

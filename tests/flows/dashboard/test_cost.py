@@ -10,6 +10,7 @@ import pytest
 
 from flows.dashboard.cost import GRACE, cost_page
 from flows.dashboard.known import look
+from flows.run.costs import FILE
 from infra.errors import UserError
 from infra.store import open_store
 from infra.upkeep.runs import StageRun, write_run
@@ -26,6 +27,15 @@ def test_device_time_is_told_under_each_heading(pages: Mapping[str, str]) -> Non
     for heading in ("By week", "By recipe", "By stage", "By who", "By device"):
         assert heading in page.text
     assert "4 min 45 s" in page.text, "nine stages of 25 s, and one of 60 s that is under way"
+
+
+def test_a_site_with_prices_tells_money(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site.yaml").write_text("cost: {gpu: 3600/h, cpu: 3600/h}\ncurrency: <EUR>\n")
+    monkeypatch.setenv(FILE, str(tmp_path / "site.yaml"))
+    ((_, data),) = cost_page(small.known)
+    page = Page(data.decode())
+    assert "285.00 <EUR>" in page.text, "a unit of money a second"
+    assert "prices of today" in page.text and b"<EUR>" not in data
 
 
 def test_more_work_may_take_longer(tmp_path: Path) -> None:

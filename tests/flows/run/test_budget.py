@@ -48,6 +48,8 @@ def test_nothing_is_begun_that_is_expected_to_go_beyond() -> None:
     purse, before = Purse(Budget(run="40h"), SITE), [spent("pairs-1", 30)]
     purse.require_before("reflow-1", 9 * 3600, None, before)
     purse.require_before("reflow-1", None, None, before)  # nobody knows
+    with pytest.raises(UserError, match=r"budget\.run: 40h: 41 h 00 min of devices are spent"):
+        purse.require_before("reflow-1", None, None, [spent("pairs-1", 41)])
     with pytest.raises(UserError, match=r"budget\.run: 40h: reflow-1 is expected to take 11 h .* 41 h 00 min .*in all"):
         purse.require_before("reflow-1", 11 * 3600, None, before)
 
