@@ -11,6 +11,7 @@ from pathlib import Path
 from infra.artifact import Artifact, Draft, Source
 from infra.artifact.fingerprint import fingerprint
 from infra.artifact.redo import redo_units
+from infra.shards.shards import QuarantineRow
 from infra.store import Store
 from infra.upkeep.inventory import pin
 from infra.upkeep.runs import Ref, RunRecord, StageRun, write_begun, write_ref, write_run
@@ -34,7 +35,8 @@ def fill(store: Store, folder: Path) -> dict[str, Artifact]:
     for stage_id, artifact in second.items():
         write_ref(store, "mini", stage_id, _ref(artifact))
     (shard,) = small_pairs.shards([12])
-    drawn = small_pairs.commit(store, [[replace(one, prompt=f"{NASTY} {LONG}") for one in shard]])
+    bad = [QuarantineRow(number, f"{number:09d}", f"{NASTY} {LONG}", number, "constant") for number in range(3)]
+    drawn = small_pairs.commit(store, [[replace(one, prompt=f"{NASTY} {LONG}") for one in shard]], bad)
     unfinished = _unfinished(store, folder)
     write_begun(store, "killed", "pairs-1", unfinished, [first["prompts"].base])
     pin(store, first["distill"], f"the best so far {NASTY}")
