@@ -168,6 +168,7 @@ def _card(known: Known, line: Line) -> bytes:
         known=known,
         one=line,
         manifest=manifest,
+        verified=known.seen.verified.get(base),
         lacking=known.seen.lacks(line.artifact)[:LACKING] if line.artifact else (),
         picture=lineage.picture(base),
         inputs=[(one, _note(known, one)) for one in lineage.inputs.get(base, ())],

@@ -15,6 +15,7 @@ from infra.shards.shards import QuarantineRow
 from infra.store import Store
 from infra.upkeep.inventory import pin
 from infra.upkeep.runs import Ref, RunRecord, StageRun, write_begun, write_ref, write_run
+from infra.upkeep.verify import VERIFIED, mark
 from tests.infra import small_pairs
 from tests.tasks import small_run
 from tests.tasks.small_run import NASTY
@@ -41,6 +42,8 @@ def fill(store: Store, folder: Path) -> dict[str, Artifact]:
     write_begun(store, "killed", "pairs-1", unfinished, [first["prompts"].base])
     pin(store, first["distill"], f"the best so far {NASTY}")
     redo_units(store, first["pairs-1"].base, ["all"], "data/shard-000000.tar is damaged")
+    mark(first["reflow-1"], [], {})
+    store.write(f"{first['direct'].base}/{VERIFIED}", b"torn")
     store.write(f"{DAMAGED}/manifest.json", b'{"schema_version": 1, "stage": "<script>"')
     store.write("runs/2026-11-22T050000-torn.json", b'{"run_id": "2026')
     store.write("refs/mini/torn.json", b"[]")

@@ -34,6 +34,12 @@ def test_how_it_stands_is_told(pages: Mapping[str, str], small: Small) -> None:
     assert {"artifacts-of-pairs.html", "artifacts-that-are-damaged.html"} <= pages.keys()
 
 
+def test_a_card_says_when_every_byte_was_last_read(pages: Mapping[str, str], small: Small) -> None:
+    texts = {name: Page(pages[card_path(small.made[name].base)]).text for name in ("reflow-1", "direct", "distill")}
+    assert "every byte was read again and found right on 2" in texts["reflow-1"]
+    assert all("none was read again since" in texts[name] for name in ("direct", "distill"))
+
+
 @pytest.mark.parametrize("name", ["pairs-1", "distill again"])
 def test_the_commands_and_the_lines_of_python_do_it(name: str, pages: Mapping[str, str], small: Small) -> None:
     page = Page(pages[card_path(small.made[name].base)]).text
