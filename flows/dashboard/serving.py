@@ -17,10 +17,11 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from flows.dashboard.exposition import CONTENT_TYPE, exposition
 from flows.dashboard.known import look
+from flows.dashboard.runs import COMPARE, comparison
 from flows.dashboard.site import files
 from flows.server.local import state_folder
 from infra.errors import UserError
@@ -58,10 +59,20 @@ class LiveSite:
 
     def refresh(self) -> None:
         """Read the store, and answer with that from now on. Raises StoreError."""
-        known = look(self.store, datetime.now(UTC), frozenset(self.pages))
+        known = self.known = look(self.store, datetime.now(UTC), frozenset(self.pages), is_served=True)
         made = {path: data if data is not None else self.pages[path].content for path, data in files(known)}
         pages = {path: _Page(data, _kind(path)) for path, data in made.items()}
         self.pages = pages | {"metrics": _Page(exposition(known), CONTENT_TYPE)}
+
+    def page(self, url: str) -> _Page | None:
+        """What is answered to a request; None for what there is not."""
+        asked = urlsplit(url)
+        path = unquote(asked.path).lstrip("/") or "index.html"
+        if path != COMPARE:
+            return self.pages.get(path)
+        told = parse_qs(asked.query)
+        made = comparison(self.known, [told[name][0].strip() for name in ("a", "b") if name in told])
+        return _Page(made, _kind(f"{COMPARE}.html")) if made else None
 
 
 def _kind(path: str) -> str:
@@ -143,10 +154,9 @@ def _handler(site: LiveSite, auth: str) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self) -> None:
             told = self.headers.get("Authorization", "").encode(errors="replace")
-            page = site.pages.get(unquote(urlsplit(self.path).path).lstrip("/") or "index.html")
             if not secrets.compare_digest(told, expected):
                 self._send(HTTPStatus.UNAUTHORIZED, _Page(b"a password is needed\n", "text/plain"))
-            elif page is None:
+            elif (page := site.page(self.path)) is None:
                 self._send(HTTPStatus.NOT_FOUND, _Page(b"no such page\n", "text/plain"))
             elif self.headers.get("If-None-Match") == page.tag:
                 self._send(HTTPStatus.NOT_MODIFIED, _Page(b"", page.kind), page.tag)

@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Request
 
 from flows.dashboard.names import card_path
+from flows.dashboard.serving import serving
 from flows.dashboard.site import build
 from infra.store import open_store
 from tests.browser import PATIENCE_MS, chromium
@@ -148,18 +149,23 @@ def test_every_link_leads_somewhere(visits: Visits, page: Page, root: str) -> No
     assert not {target: targets[target] for target, status in answers.items() if status != 200}
 
 
+def serious(page: Page) -> set[str]:
+    """What axe finds that keeps somebody from reading the page."""
+    found = Axe().run(page).response["violations"]
+    bad = [one for one in found if one["impact"] in ("serious", "critical")]
+    return {f"{one['id']}: {node['html'][:200]}" for one in bad for node in one["nodes"]}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_axe_finds_nothing_serious(kind: str, page: Page, root: str, paths: Mapping[str, str]) -> None:
-    axe, found = Axe(), set[str]()
+    found = set[str]()
     page.goto(root + paths[kind])
     page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
     for scheme in ("light", "dark"):
         for size in (WIDE, NARROW):
             page.emulate_media(color_scheme=scheme)
             page.set_viewport_size(size)
-            for one in axe.run(page).response["violations"]:
-                if one["impact"] in ("serious", "critical"):
-                    found |= {f"{scheme}, {size['width']}: {one['id']}: {node['html'][:200]}" for node in one["nodes"]}
+            found |= {f"{scheme}, {size['width']}: {one}" for one in serious(page)}
     assert not found
 
 
@@ -199,3 +205,19 @@ def test_it_opens_from_a_folder(browser: Browser, site: Path) -> None:
     page.wait_for_url("**/models.html")
     assert page.locator("img").first.evaluate("one => one.decode().then(() => one.naturalWidth)") > 0
     page.close()
+
+
+def test_a_served_dashboard_compares_any_two_runs(browser: Browser, small: Small) -> None:
+    oldest, newest = [*small.known.runs][-1], [*small.known.runs][0]
+    with serving(small.store, 0, "somebody:a password") as url:
+        page = new_page(browser, http_credentials={"username": "somebody", "password": "a password"})
+        page.goto(f"{url}runs.html")
+        page.get_by_label("Compare", exact=True).fill(newest)
+        page.get_by_label("with", exact=True).fill(oldest)
+        assert not serious(page)
+        page.get_by_role("button", name="Side by side").click()
+        page.wait_for_url("**/compare?*")
+        assert page.locator("h1").inner_text() == "Two runs side by side"
+        assert page.locator("main a").all_inner_texts() == [oldest[:60], newest[:60]]
+        assert not serious(page)
+        page.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flows.dashboard.names import run_path
+from flows.dashboard.runs import comparison
 from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
 
@@ -22,6 +23,14 @@ def test_a_run_shows_its_stages_and_what_changed(pages: Mapping[str, str], small
     text = Page(pages["runs/2026-11-22T020000-bbbbbb.html"]).text
     assert "distill · seed" in text and "better" in text and small.made["distill again"].base[8:16] in text
     assert "Sent to other workers" in Page(pages["runs/2026-11-22T055000-eeeeee.html"]).text
+
+
+def test_any_two_are_compared_the_earlier_first(small: Small) -> None:
+    names = ["2026-11-22T030000-cccccc", "2026-11-22T010000-aaaaaa"]
+    page = Page((comparison(small.known, names) or b"").decode())
+    links = [link for link in page.values("href") if link.startswith("runs/")]
+    assert links == [f"runs/{name}.html" for name in reversed(names)]
+    assert comparison(small.known, [names[0], "another"]) is None and comparison(small.known, names[:1]) is None
 
 
 def test_any_two_of_the_newest_are_side_by_side(pages: Mapping[str, str]) -> None:

@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from flows.dashboard import serving as module
+from flows.dashboard.runs import SIDE_BY_SIDE
 from flows.dashboard.serving import AUTH, LiveSite, password, serving
 from flows.server.local import state_folder
 from infra.errors import UserError
@@ -68,6 +70,21 @@ def test_pages_and_metrics_are_answered_and_nothing_else(store: Store) -> None:
         assert [ask(url + path)[0] for path in ("../store/runs/run-1.json", "%2e%2e/x", "runs", "site.json")] == [
             404
         ] * 4
+
+
+def test_any_two_runs_are_compared_when_asked_for(store: Store) -> None:
+    for number in range(2, SIDE_BY_SIDE + 3):
+        write_run(store, record(f"run-{number:02d}", "mini", [], hours=number, state="done", exit=0))
+    first, last = "run-1", f"run-{SIDE_BY_SIDE + 2:02d}"
+    with serving(store, 0, KNOWN) as url:
+        runs = ask(f"{url}runs.html")[2].decode()
+        assert f"{first}--{last}" not in runs and '<form class="compare" action="compare">' in runs
+        status, answer, page = ask(f"{url}compare?a={first}&b={last}")
+        assert answer is not None and (status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert f"runs/{first}.html" in page.decode() and f"runs/{last}.html" in page.decode()
+        asked = ("compare", f"compare?a={first}", f"compare?a={first}&b=<script>", f"compare?a={first}&b=../{last}")
+        assert [ask(url + quote(path, safe="?=&"))[0] for path in asked] == [404] * 4
+        assert ask(f"{url}compare?a={first}&b={last}", "")[0] == 401
 
 
 def test_what_changes_is_shown(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
