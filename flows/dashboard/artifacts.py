@@ -13,8 +13,8 @@ from pydantic import JsonValue
 from flows.dashboard.facets import Facet, facet
 from flows.dashboard.known import Known
 from flows.dashboard.lineage import Input
-from flows.dashboard.names import card_path
 from flows.dashboard.render import facts, paged, render
+from flows.page_names import card_path, report_path
 from infra.artifact import Artifact
 from infra.artifact.manifest import Manifest
 from infra.artifact.redo import Redo
@@ -168,6 +168,7 @@ def _card(known: Known, line: Line) -> bytes:
         known=known,
         one=line,
         manifest=manifest,
+        report=report_path(base) if known.is_served and manifest and manifest.stage == "report" else None,
         verified=known.seen.verified.get(base),
         lacking=known.seen.lacks(line.artifact)[:LACKING] if line.artifact else (),
         picture=lineage.picture(base),

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from flows.dashboard.evaluations import Evaluation
-from flows.dashboard.names import slug
+from flows.page_names import slug
 from infra.artifact.manifest import FileRecord
 from infra.store import StoreError
 from tasks.data.strip import side_by_side

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from flows.dashboard.comparing import compared
 from flows.dashboard.facets import Facet, facet
 from flows.dashboard.known import Known
-from flows.dashboard.names import run_path
 from flows.dashboard.render import paged, render
 from flows.dashboard.run_facts import RunFacts
+from flows.page_names import run_path
 
 AT_ONCE = 100
 SIDE_BY_SIDE = 8

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from flows.dashboard.names import card_path
+from flows.page_names import card_path
 from infra.artifact import Artifact
 from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page

@@ -13,9 +13,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Request
 
-from flows.dashboard.names import card_path
 from flows.dashboard.serving import serving
 from flows.dashboard.site import build
+from flows.page_names import card_path
 from infra.store import open_store
 from tests.browser import PATIENCE_MS, chromium
 from tests.flows.dashboard.conftest import Small

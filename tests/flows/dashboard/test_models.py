@@ -7,8 +7,8 @@ from pathlib import Path
 
 from flows.dashboard.known import look
 from flows.dashboard.models import model_pages
-from flows.dashboard.names import card_path
 from flows.dashboard.site import build, files
+from flows.page_names import card_path
 from infra.store import Store, open_store
 from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page

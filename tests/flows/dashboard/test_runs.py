@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flows.dashboard.names import run_path
 from flows.dashboard.runs import comparison
+from flows.page_names import run_path
 from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
 
