@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import JsonValue
 from torch import Tensor
 
 from infra.artifact.manifest import UnitRecord
@@ -159,7 +158,7 @@ class SolvePairs(StageWork[PairsJob]):
         shards = list(units.values())
         for kind in self.work.extent.merged:  # merged even where it is there: a shard may have been redone since
             self._merge(kind, shards)
-        totals: dict[str, JsonValue] = {
+        totals = {
             name: sum(float(shard.metrics[name]) for shard in shards)
             for name in ("quarantined", "truncated_prompts", "teacher_s")
         }
@@ -176,10 +175,10 @@ class SolvePairs(StageWork[PairsJob]):
         pq.write_table(merged, path)
         self.out.commit_unit(kind, {path.name: path}, blob_rows={path.name: merged.num_rows})
 
-    def _require_any(self, shards: Sequence[UnitRecord], quarantined: JsonValue) -> None:
+    def _require_any(self, shards: Sequence[UnitRecord], quarantined: float) -> None:
         if not any(shard.rows for shard in shards):
             raise UserError(
-                f"pairs: all {quarantined} samples are quarantined (column reason in "
+                f"pairs: all {quarantined:g} samples are quarantined (column reason in "
                 f"{self.out.store.url}/{self.out.base}/data/quarantine-*.parquet); expected a teacher whose latents are"
                 f" finite and below pairs.max_abs_latent ({self.config.max_abs_latent:g}). Check the teacher and"
                 " pairs.guidance, or raise the limit."
