@@ -37,16 +37,24 @@ def pair_pages(known: Known) -> Iterator[tuple[str, bytes | None]]:
 
     Raises StoreError.
     """
-    made = [artifact for artifact in known.seen.artifacts.values() if artifact.stage == "pairs"]
-    newest = sorted(made, key=lambda one: one.manifest.finished_at, reverse=True)[:NEWEST]
-    pages = [
-        Page(one, f"pairs-of-{one.fingerprint[:16]}.html" if number else "pairs.html")
-        for number, one in enumerate(newest)
-    ]
+    pages, total = newest(known), len(_made(known))
     if not pages:
         yield "pairs.html", render("pairs.html.j2", "pairs.html", room="Pairs", known=known, page=None)
     for page in pages:
-        yield from _page(known, page, pages, len(made))
+        yield from _page(known, page, pages, total)
+
+
+def newest(known: Known) -> list[Page]:
+    """The artifacts of pairs that have a page, the newest first."""
+    made = sorted(_made(known), key=lambda one: one.manifest.finished_at, reverse=True)[:NEWEST]
+    return [
+        Page(one, f"pairs-of-{one.fingerprint[:16]}.html" if number else "pairs.html")
+        for number, one in enumerate(made)
+    ]
+
+
+def _made(known: Known) -> list[Artifact]:
+    return [artifact for artifact in known.seen.artifacts.values() if artifact.stage == "pairs"]
 
 
 def _page(known: Known, page: Page, pages: Sequence[Page], total: int) -> Iterator[tuple[str, bytes | None]]:
