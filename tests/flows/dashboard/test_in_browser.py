@@ -11,6 +11,7 @@ from threading import Thread
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, Request
 
 from flows.dashboard.serving import serving
@@ -20,6 +21,7 @@ from infra.store import open_store
 from tests.browser import PATIENCE_MS, chromium
 from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.small_store import DAMAGED, NOW, UNFINISHED
+from tests.screens import SIZES, shoot
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 KINDS = (
@@ -205,6 +207,11 @@ def test_it_opens_from_a_folder(browser: Browser, site: Path) -> None:
     page.wait_for_url("**/models.html")
     assert page.locator("img").first.evaluate("one => one.decode().then(() => one.naturalWidth)") > 0
     page.close()
+
+
+def test_pages_are_photographed_for_the_docs(browser: Browser, site: Path, tmp_path: Path) -> None:
+    taken = [*shoot(browser, site, {"now": "index.html"}, tmp_path / "images")]
+    assert [Image.open(path).size for path in taken] == [*SIZES.values()]
 
 
 def test_a_served_dashboard_compares_any_two_runs(browser: Browser, small: Small) -> None:
