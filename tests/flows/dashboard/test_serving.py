@@ -98,6 +98,7 @@ def test_any_two_runs_are_compared_when_asked_for(store: Store) -> None:
     with serving(store, 0, KNOWN) as url:
         runs = ask(f"{url}runs.html")[2].decode()
         assert f"{first}--{last}" not in runs and '<form class="compare" action="compare">' in runs
+        assert f'name="b" value="{last}"' in ask(f"{url}runs/{last}.html")[2].decode()
         status, answer, page = ask(f"{url}compare?a={first}&b={last}")
         assert answer is not None and (status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
         assert f"runs/{first}.html" in page.decode() and f"runs/{last}.html" in page.decode()
