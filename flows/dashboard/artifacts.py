@@ -13,8 +13,9 @@ from pydantic import JsonValue
 from flows.dashboard.facets import Facet, facet
 from flows.dashboard.known import Known
 from flows.dashboard.lineage import Input
-from flows.dashboard.names import card_path
+from flows.dashboard.pairs import newest
 from flows.dashboard.render import facts, paged, render
+from flows.page_names import card_path, report_path
 from infra.artifact import Artifact
 from infra.artifact.manifest import Manifest
 from infra.artifact.redo import Redo
@@ -98,9 +99,9 @@ class Line:
 
 def artifact_pages(known: Known) -> Iterator[tuple[str, bytes]]:
     """Path and content of every page that is about artifacts; lists after the cards."""
-    lines = _lines(known)
+    lines, looks = _lines(known), {page.artifact.base: page.path for page in newest(known)}
     for line in lines:
-        yield card_path(line.base), _card(known, line)
+        yield card_path(line.base), _card(known, line, looks.get(line.base))
     facets = (
         facet("stage", "artifacts-of", lines, lambda line: line.stage),
         facet("stands", "artifacts-that-are", lines, lambda line: line.state),
@@ -154,7 +155,7 @@ def _line(known: Known, base: str, size: int, files: int) -> Line:
     )
 
 
-def _card(known: Known, line: Line) -> bytes:
+def _card(known: Known, line: Line, look: str | None) -> bytes:
     lineage, base = known.lineage, line.base
     manifest = line.artifact.manifest if line.artifact else None
     before = lineage.before.get(base)
@@ -168,6 +169,9 @@ def _card(known: Known, line: Line) -> bytes:
         known=known,
         one=line,
         manifest=manifest,
+        look=look,
+        report=report_path(base) if known.is_served and manifest and manifest.stage == "report" else None,
+        verified=known.seen.verified.get(base),
         lacking=known.seen.lacks(line.artifact)[:LACKING] if line.artifact else (),
         picture=lineage.picture(base),
         inputs=[(one, _note(known, one)) for one in lineage.inputs.get(base, ())],

@@ -19,7 +19,7 @@ from tasks.evaluate.verdicts import Estimate
 
 AT_MOST = 60
 """Fields, and numbers, that a comparison shows."""
-APART = ("machine", "measured", "versions", "trained_with")
+APART = ("load", "machine", "measured", "versions", "trained_with")
 """Fields of a protocol that may differ without a number losing its meaning."""
 
 _HEADINGS = Counter(metric.heading for metric in METRICS)
@@ -58,6 +58,8 @@ class Comparison:
     numbers_left_out: int
     protocol: Sequence[str]
     """Fields of the protocol that differ, so that the numbers cannot be compared."""
+    is_disturbed: bool
+    """Whether the times of either were measured beside other work."""
 
 
 def compared(known: Known, before: RunFacts, after: RunFacts) -> Comparison:
@@ -72,6 +74,7 @@ def compared(known: Known, before: RunFacts, after: RunFacts) -> Comparison:
         numbers[:AT_MOST],
         max(0, len(numbers) - AT_MOST),
         protocol,
+        any(one.is_disturbed for one in (a, b) if one),
     )
 
 

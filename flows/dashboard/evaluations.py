@@ -50,6 +50,12 @@ class Evaluation:
         return next((one for one in self.cells if (one.role.name, one.steps, one.guidance) == told), None)
 
     @property
+    def is_disturbed(self) -> bool:
+        """Whether its times were measured beside other work of the machine."""
+        load = self.metrics.protocol.get("load")
+        return isinstance(load, dict) and bool(load.get("disturbed"))
+
+    @property
     def of_models(self) -> Sequence[Measured]:
         """The records but for the floor's, which is no model."""
         return [record for record in self.metrics.records if record.model != FLOOR]

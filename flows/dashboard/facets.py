@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from flows.dashboard.names import slug
+from flows.page_names import slug
 
 AT_MOST = 40
 """Values of a facet that have a page."""

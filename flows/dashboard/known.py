@@ -26,6 +26,8 @@ class Known:
     """Why an evaluation's numbers cannot be read, by stage/fingerprint."""
     kept: frozenset[str] = frozenset()
     """Files of the site that are there; a picture's name says what it is of, so that one there stays."""
+    is_served: bool = False
+    """Whether the pages are answered by a dashboard that makes others when it is asked."""
 
     @cached_property
     def lineage(self) -> Lineage:
@@ -67,8 +69,8 @@ class Known:
         return self._before.get(run.record.run_id)
 
 
-def look(store: Store, now: datetime, kept: frozenset[str] = frozenset()) -> Known:
+def look(store: Store, now: datetime, kept: frozenset[str] = frozenset(), *, is_served: bool = False) -> Known:
     """What is to be known of a store at this moment. Raises StoreError."""
     seen = read(store, now)
     evaluations, unreadable = read_evaluations(seen)
-    return Known(seen, evaluations, unreadable, kept)
+    return Known(seen, evaluations, unreadable, kept, is_served)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from markupsafe import Markup, escape
 
-from flows.dashboard.names import card_path, run_path
+from flows.page_names import card_path, run_path
 from infra.upkeep.runs import RunRecord
 
 _KINDS = {

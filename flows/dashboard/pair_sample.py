@@ -26,6 +26,8 @@ class PairSample:
     """Some pairs: prompts, noise and latent [N, C, H, W]."""
 
     shard: FileRecord
+    decoded: FileRecord | None
+    """Pictures of the first of them, by the teacher's own decoder; None in those of older versions."""
     prompts: Sequence[str]
     noise: Array
     latent: Array
@@ -52,11 +54,22 @@ def pair_sample(artifact: Artifact) -> PairSample | None:
     return None
 
 
+def looks_at_rejected(artifact: Artifact, most: int) -> list[tuple[FileRecord, list[Rejected]]]:
+    """Pictures of what was put in quarantine, of the first shards that had some, and what stands in each.
+
+    Raises StoreError.
+    """
+    found = sorted(artifact.files("shard-*.quarantine.webp"), key=lambda file: file.name)[:most]
+    return [(file, _rejected(artifact, file.name.replace(".webp", ".parquet"))) for file in found]
+
+
 def rejected(artifact: Artifact) -> list[Rejected]:
     """What was put in quarantine; nothing where that cannot be read. Raises StoreError."""
-    found = [
-        row for file in artifact.files("quarantine.parquet") for row in _rows(artifact, file, ["prompt", "reason"])
-    ]
+    return _rejected(artifact, "quarantine.parquet")
+
+
+def _rejected(artifact: Artifact, name: str) -> list[Rejected]:
+    found = [row for file in artifact.files(name) for row in _rows(artifact, file, ["prompt", "reason"])]
     return [Rejected(str(row["prompt"]), str(row["reason"])) for row in found]
 
 
@@ -79,7 +92,8 @@ def _read(artifact: Artifact, shard: FileRecord, rows: Sequence[dict[str, Any]])
         return np.stack([np.frombuffer(data, dtype).reshape(shape) for data in found]).astype(np.float32)
 
     prompts = [str(row["prompt"]) for row in rows]
-    return PairSample(shard, prompts, arrays("noise_offset"), arrays("latent_offset"))
+    decoded = next(iter(artifact.files(shard.name.replace(".tar", ".webp"))), None)
+    return PairSample(shard, decoded, prompts, arrays("noise_offset"), arrays("latent_offset"))
 
 
 def _at(artifact: Artifact, shard: FileRecord, start: int, size: int) -> bytes:

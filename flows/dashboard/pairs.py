@@ -13,13 +13,15 @@ from pydantic import JsonValue
 
 from flows.dashboard import charts
 from flows.dashboard.known import Known
-from flows.dashboard.pair_sample import Array, PairSample, pair_sample, rejected
-from flows.dashboard.pictures import side_by_side
+from flows.dashboard.pair_sample import Array, PairSample, Rejected, looks_at_rejected, pair_sample, rejected
 from flows.dashboard.render import render
+from flows.dashboard.whole import small_file
 from infra.artifact import Artifact
+from infra.artifact.manifest import FileRecord
+from tasks.data.strip import side_by_side
 
-NEWEST, SHOWN, EXAMPLES, BINS = 8, 8, 12, 24
-"""Artifacts that have a page; pairs and rejected ones shown; bars of a histogram."""
+NEWEST, SHOWN, EXAMPLES, LOOKS, BINS = 8, 8, 12, 3, 24
+"""Artifacts that have a page; pairs and rejected ones shown; shards of which those are drawn; bars of a histogram."""
 
 
 @dataclass(frozen=True)
@@ -35,25 +37,37 @@ def pair_pages(known: Known) -> Iterator[tuple[str, bytes | None]]:
 
     Raises StoreError.
     """
-    made = [artifact for artifact in known.seen.artifacts.values() if artifact.stage == "pairs"]
-    newest = sorted(made, key=lambda one: one.manifest.finished_at, reverse=True)[:NEWEST]
-    pages = [
-        Page(one, f"pairs-of-{one.fingerprint[:16]}.html" if number else "pairs.html")
-        for number, one in enumerate(newest)
-    ]
+    pages, total = newest(known), len(_made(known))
     if not pages:
         yield "pairs.html", render("pairs.html.j2", "pairs.html", room="Pairs", known=known, page=None)
     for page in pages:
-        yield from _page(known, page, pages, len(made))
+        yield from _page(known, page, pages, total)
+
+
+def newest(known: Known) -> list[Page]:
+    """The artifacts of pairs that have a page, the newest first."""
+    made = sorted(_made(known), key=lambda one: one.manifest.finished_at, reverse=True)[:NEWEST]
+    return [
+        Page(one, f"pairs-of-{one.fingerprint[:16]}.html" if number else "pairs.html")
+        for number, one in enumerate(made)
+    ]
+
+
+def _made(known: Known) -> list[Artifact]:
+    return [artifact for artifact in known.seen.artifacts.values() if artifact.stage == "pairs"]
 
 
 def _page(known: Known, page: Page, pages: Sequence[Page], total: int) -> Iterator[tuple[str, bytes | None]]:
     sample, quarantine = pair_sample(page.artifact), rejected(page.artifact)
-    pictures = {}
-    if sample:
-        for name, arrays in (("noise", sample.noise), ("latent", sample.latent)):
-            pictures[name] = f"pictures/{sample.shard.sha256[:16]}-{name}.webp"
-            yield pictures[name], None if pictures[name] in known.kept else _strip(arrays)
+    pictures: dict[str, str] = {}
+    for name, path, data in _pictures(known, page.artifact, sample) if sample else ():
+        pictures[name] = path
+        yield path, data
+    looks: list[tuple[str, Sequence[Rejected]]] = []
+    for file, found in looks_at_rejected(page.artifact, LOOKS):
+        for path, data in _left(known, page.artifact, file):
+            looks.append((path, found[:SHOWN]))
+            yield path, data
     reasons = Counter(one.reason for one in quarantine)
     yield (
         page.path,
@@ -72,9 +86,28 @@ def _page(known: Known, page: Page, pages: Sequence[Page], total: int) -> Iterat
             reasons=reasons.most_common(EXAMPLES),
             examples=quarantine[:EXAMPLES],
             rejected=len(quarantine),
+            looks=looks,
             counted=_counted(known, page.artifact),
         ),
     )
+
+
+def _pictures(known: Known, artifact: Artifact, sample: PairSample) -> Iterator[tuple[str, str, bytes | None]]:
+    """Of the first pairs: what it is, where it lies, the bytes."""
+    for name, arrays in (("noise", sample.noise), ("latent", sample.latent)):
+        path = f"pictures/{sample.shard.sha256[:16]}-{name}.webp"
+        yield name, path, None if path in known.kept else _strip(arrays)
+    for path, data in _left(known, artifact, sample.decoded) if sample.decoded else ():
+        yield "picture", path, data
+
+
+def _left(known: Known, artifact: Artifact, file: FileRecord) -> Iterator[tuple[str, bytes | None]]:
+    """A picture that the stage left, as it is; nothing where it is missing or damaged."""
+    path = f"pictures/{file.sha256[:16]}.webp"
+    if path in known.kept:
+        yield path, None
+    elif data := small_file(artifact, file):
+        yield path, data
 
 
 def _strip(arrays: Array) -> bytes:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from flows.dashboard.evaluations import Evaluation
-from flows.dashboard.names import slug
+from flows.page_names import slug
 from infra.artifact.manifest import FileRecord
 from infra.store import StoreError
+from tasks.data.strip import side_by_side
 from tasks.evaluate.cells import Cell
 
-COLUMNS, SIDE, GAP = 8, 96, 4
-"""Pictures of a strip, and pixels."""
+COLUMNS = 8
+"""Pictures of a strip."""
 _LENGTH_BYTES = 8
 _LARGEST_HEADER = 1 << 20
 
@@ -64,25 +63,3 @@ def _pictures(evaluation: Evaluation, path: str, name: str) -> Any:
     count = min(count, COLUMNS)
     data = store.read_range(path, start, start + count * math.prod(shape))
     return np.frombuffer(data, np.uint8).reshape(count, *shape).transpose(0, 2, 3, 1)
-
-
-def side_by_side(pictures: Sequence[Image.Image]) -> bytes:
-    """Pictures of one size as a WebP: small ones enlarged by a whole factor, to the pixel, large ones made small."""
-    cells = [_fitted(picture) for picture in pictures]
-    wide, high = cells[0].size
-    strip = Image.new("RGBA", (len(cells) * (wide + GAP) - GAP, high))
-    for number, cell in enumerate(cells):
-        strip.paste(cell, (number * (wide + GAP), 0))
-    buffer = io.BytesIO()
-    strip.save(buffer, "WEBP", lossless=max(pictures[0].size) <= SIDE, quality=90)
-    return buffer.getvalue()
-
-
-def _fitted(picture: Image.Image) -> Image.Image:
-    side = max(picture.size)
-    if side > SIDE:
-        return picture.resize(
-            (max(1, picture.width * SIDE // side), max(1, picture.height * SIDE // side)), Image.Resampling.LANCZOS
-        )
-    factor = SIDE // side
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

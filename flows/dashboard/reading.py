@@ -5,7 +5,8 @@ Whatever does not parse is kept as damaged, with what is wrong: a dashboard show
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -20,6 +21,7 @@ from infra.errors import UserError
 from infra.store import Store
 from infra.upkeep.inventory import Pin
 from infra.upkeep.runs import Begun, Ref, RunRecord
+from infra.upkeep.verify import VERIFIED, Verified
 
 _R = TypeVar("_R", bound=Record)
 
@@ -54,6 +56,8 @@ class Seen:
     """By recipe and id of the stage."""
     pins: Mapping[str, Pin]
     """By stage/fingerprint."""
+    verified: Mapping[str, Verified]
+    """When every byte of it was last read and found right, by stage/fingerprint: of those that are as they were."""
     damaged: Sequence[Damaged]
     """Manifests and records that do not parse."""
 
@@ -113,8 +117,21 @@ def read(store: Store, now: datetime) -> Seen:
         refs={(path[0], path[1]): one for path, one in records.of("refs", 2, Ref).items()},
         begun={(path[0], path[1]): one for path, one in records.of("begun", 2, Begun).items()},
         pins={one.artifact: one for one in records.of("pins", 2, Pin).values()},
+        verified=_verified(store, sizes, artifacts),
         damaged=damaged,
     )
+
+
+def _verified(store: Store, paths: Container[str], artifacts: Mapping[str, Artifact]) -> dict[str, Verified]:
+    """A record that does not parse says nothing, and does no harm."""
+    there = {f"{base}/{VERIFIED}": one for base, one in artifacts.items() if f"{base}/{VERIFIED}" in paths}
+    found: dict[str, Verified] = {}
+    for path, data in store.read_many([*there]).items():
+        with suppress(ValidationError):
+            record = Verified.model_validate_json(data)
+            if record.is_of(there[path]):
+                found[there[path].base] = record
+    return found
 
 
 def _is_whole(path: tuple[str, ...], run: RunRecord) -> bool:

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from flows.dashboard.comparing import compared
 from flows.dashboard.facets import Facet, facet
 from flows.dashboard.known import Known
-from flows.dashboard.names import run_path
 from flows.dashboard.render import paged, render
 from flows.dashboard.run_facts import RunFacts
+from flows.page_names import run_path
 
 AT_ONCE = 100
 SIDE_BY_SIDE = 8
 """Of so many of the newest runs, each is compared with each."""
+COMPARE = "compare"
+"""Where a served dashboard compares any two, named by the fields `a` and `b` of the query."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,17 @@ def _comparisons(known: Known, newest: Sequence[RunFacts]) -> Iterator[tuple[str
     for place, b in enumerate(newest):
         for a in newest[place + 1 :]:
             path = _pair_path(a, b)
-            told = compared(known, a, b)
-            yield path, render("compare.html.j2", path, room="Runs", known=known, a=a, b=b, told=told)
+            yield path, _comparison(known, a, b, path)
+
+
+def comparison(known: Known, names: Sequence[str]) -> bytes | None:
+    """The page `compare` of two runs by name, the earlier one first; None where there are not two such runs."""
+    found = sorted((known.runs[name] for name in names if name in known.runs), key=lambda run: run.record.started_at)
+    return _comparison(known, found[0], found[1], COMPARE) if len(found) == 2 else None
+
+
+def _comparison(known: Known, a: RunFacts, b: RunFacts, path: str) -> bytes:
+    return render("compare.html.j2", path, room="Runs", known=known, a=a, b=b, told=compared(known, a, b))
 
 
 def _matrix(newest: Sequence[RunFacts]) -> list[_Row]:

@@ -17,11 +17,14 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from flows.dashboard.exposition import CONTENT_TYPE, exposition
 from flows.dashboard.known import look
+from flows.dashboard.runs import COMPARE, comparison
 from flows.dashboard.site import files
+from flows.dashboard.whole import small_file
+from flows.page_names import report_path
 from flows.server.local import state_folder
 from infra.errors import UserError
 from infra.private import write_private
@@ -32,6 +35,10 @@ AUTH = "INSTAFLOW_DASHBOARD_AUTH"
 EVERY_S, TIMES = 5.0, 4.0
 """The site is made again after so long, or after so many times what that takes."""
 _POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+_REPORT_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'; sandbox"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +48,7 @@ class _Page:
 
     content: bytes
     kind: str
+    policy: str = _POLICY
 
     @property
     def tag(self) -> str:
@@ -58,10 +66,32 @@ class LiveSite:
 
     def refresh(self) -> None:
         """Read the store, and answer with that from now on. Raises StoreError."""
-        known = look(self.store, datetime.now(UTC), frozenset(self.pages))
+        known = self.known = look(self.store, datetime.now(UTC), frozenset(self.pages), is_served=True)
         made = {path: data if data is not None else self.pages[path].content for path, data in files(known)}
         pages = {path: _Page(data, _kind(path)) for path, data in made.items()}
         self.pages = pages | {"metrics": _Page(exposition(known), CONTENT_TYPE)}
+
+    def page(self, url: str) -> _Page | None:
+        """What is answered to a request; None for what there is not."""
+        asked = urlsplit(url)
+        path = unquote(asked.path).lstrip("/") or "index.html"
+        if path == COMPARE:
+            return self._comparison(asked.query)
+        return self.pages.get(path) or self._report(path)
+
+    def _report(self, path: str) -> _Page | None:
+        """A report is what somebody wrote into the store: it runs nothing, loads nothing, and is of no site."""
+        for base, artifact in self.known.seen.artifacts.items():
+            if artifact.stage == "report" and path == report_path(base):
+                (file,) = artifact.files("report.html") or (None,)
+                data = small_file(artifact, file) if file else None
+                return _Page(data, _kind(path), _REPORT_POLICY) if data else None
+        return None
+
+    def _comparison(self, query: str) -> _Page | None:
+        told = parse_qs(query)
+        made = comparison(self.known, [told[name][0].strip() for name in ("a", "b") if name in told])
+        return _Page(made, _kind(f"{COMPARE}.html")) if made else None
 
 
 def _kind(path: str) -> str:
@@ -143,10 +173,9 @@ def _handler(site: LiveSite, auth: str) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self) -> None:
             told = self.headers.get("Authorization", "").encode(errors="replace")
-            page = site.pages.get(unquote(urlsplit(self.path).path).lstrip("/") or "index.html")
             if not secrets.compare_digest(told, expected):
                 self._send(HTTPStatus.UNAUTHORIZED, _Page(b"a password is needed\n", "text/plain"))
-            elif page is None:
+            elif (page := site.page(self.path)) is None:
                 self._send(HTTPStatus.NOT_FOUND, _Page(b"no such page\n", "text/plain"))
             elif self.headers.get("If-None-Match") == page.tag:
                 self._send(HTTPStatus.NOT_MODIFIED, _Page(b"", page.kind), page.tag)
@@ -156,7 +185,7 @@ def _handler(site: LiveSite, auth: str) -> type[BaseHTTPRequestHandler]:
         def _send(self, status: HTTPStatus, page: _Page, tag: str = "") -> None:
             self.send_response(status)
             headers = {"Content-Type": page.kind, "Content-Length": str(len(page.content)), "Cache-Control": "no-cache"}
-            headers |= {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
+            headers |= {"Content-Security-Policy": page.policy, "X-Content-Type-Options": "nosniff"}
             headers |= {"ETag": tag} if tag else {}
             if status is HTTPStatus.UNAUTHORIZED:
                 headers["WWW-Authenticate"] = 'Basic realm="instaflow dashboard", charset="UTF-8"'

@@ -19,16 +19,27 @@ def is_intact(file: FileRecord, data: bytes) -> bool:
     return hashlib.sha256(data).hexdigest() == file.sha256
 
 
+def small_file(artifact: Artifact, file: FileRecord) -> bytes | None:
+    """The bytes of a file; None where it is missing, damaged or too large. Raises StoreError."""
+    if file.bytes > _LARGEST:
+        return None
+    try:
+        data = artifact.store.read(f"{artifact.base}/{file.path}")
+    except FileNotFoundError:
+        return None
+    return data if is_intact(file, data) else None
+
+
 def table(artifact: Artifact, file: FileRecord, columns: Sequence[str]) -> pa.Table | None:
     """These columns of a parquet file; None where it is missing, damaged, too large or has others.
 
     Raises StoreError.
     """
-    if file.bytes > _LARGEST:
+    data = small_file(artifact, file)
+    if data is None:
         return None
     try:
-        data = artifact.store.read(f"{artifact.base}/{file.path}")
-        found = pq.read_table(pa.BufferReader(data), columns=[*columns]) if is_intact(file, data) else None
-    except (FileNotFoundError, pa.ArrowException):
+        found = pq.read_table(pa.BufferReader(data), columns=[*columns])
+    except pa.ArrowException:
         return None
-    return found if found is not None and {*columns} <= {*found.column_names} else None
+    return found if {*columns} <= {*found.column_names} else None

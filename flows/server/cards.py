@@ -9,7 +9,9 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from flows.algorithms.chain import Chain, Given
+from flows.page_names import card_url
 from infra.artifact import Artifact
+from infra.upkeep.inventory import base_in
 from infra.upkeep.runs import RunRecord, StageRun
 from infra.words import duration, size
 from tasks.sections import EvaluateJob
@@ -25,7 +27,7 @@ def card(artifact: Artifact) -> str:
     """An artifact's place, time, rows and numbers, and what it was made of; of an evaluation its table and pictures."""
     manifest = artifact.manifest
     facts = {
-        "artifact": f"`{artifact.uri}`",
+        "artifact": _linked(artifact.base, artifact.uri),
         "digest": f"`{manifest.digest}`",
         "time": duration(manifest.seconds),
         "rows": f"{manifest.rows:,}",
@@ -34,7 +36,7 @@ def card(artifact: Artifact) -> str:
     }
     if artifact.stage == "report":
         facts["page"] = f"`instaflow artifacts urls {artifact.base} --glob report.html --store {artifact.store.url}`"
-    made_of = [[one.role, f"`{one.uri}`", f"`{one.digest[:12]}`"] for one in manifest.inputs]
+    made_of = [[one.role, _linked(base_in(one.uri), one.uri), f"`{one.digest[:12]}`"] for one in manifest.inputs]
     parts = [*_measured(artifact), _table(("", ""), facts.items())]
     return "\n\n".join([*parts, *([_table(("made of", "", "digest"), made_of)] if made_of else [])])
 
@@ -81,8 +83,14 @@ def lineage(chain: Chain, record: RunRecord, made: Mapping[str, Artifact]) -> st
 
 
 def _told(stage: StageRun) -> Iterator[str]:
-    yield from (stage.state, duration(stage.seconds), f"`{stage.artifact}`")
+    yield from (stage.state, duration(stage.seconds), _linked(stage.artifact, stage.artifact))
     yield stage.error or stage.reason or ("made before" if stage.state == "cached" else "")
+
+
+def _linked(base: str | None, text: str) -> str:
+    """What an artifact is called, with a link to its card where a dashboard is named."""
+    url = card_url(base) if base else None
+    return f"[`{text}`]({url})" if url else f"`{text}`"
 
 
 def _rows(artifact: Artifact | None) -> str:

@@ -175,7 +175,8 @@ class Draft:
         """Put the blobs (logical name -> local file or folder), then the record that says so.
 
         `rows` counts samples (summed over the units), `blob_rows` the rows of single blobs and defaults to
-        `rows` for a lone file; blobs named in `volatile` hold timings, outside the digest. Raises StoreError.
+        `rows` for a lone file; blobs named in `volatile` hold timings, or show what others hold: they are outside the
+        digest. Raises StoreError.
         """
         assert NAME.fullmatch(unit), f"a unit id is letters, digits, dot, dash and underscore: {unit!r}"
         counts = dict(blob_rows or ({next(iter(blobs)): rows} if len(blobs) == 1 and rows else {}))

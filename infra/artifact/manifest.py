@@ -54,7 +54,9 @@ class FileRecord(Record):
     sha256: Sha256 = Field(description="of the content, 64 hex digits")
     bytes: int = Field(ge=0, description="size of the file")
     rows: int | None = Field(default=None, description="samples or table rows in it, null where that means nothing")
-    volatile: bool = Field(default=False, description="holds timings: recorded, not part of the artifact's digest")
+    volatile: bool = Field(
+        default=False, description="holds timings, or shows what others hold: recorded, not part of the digest"
+    )
 
     @property
     def name(self) -> str:

@@ -23,6 +23,7 @@ from infra.store import Store
 from infra.upkeep.inventory import Entry, base_in, entries, pinned, wanted_by
 from infra.upkeep.naming import names
 from infra.upkeep.runs import RunRecord, StageRun, list_runs
+from infra.upkeep.verify import VERIFIED
 
 GRACE = timedelta(days=7)
 """What is younger is kept, where nothing else is said."""
@@ -58,7 +59,8 @@ class _Files:
 
     def older(self, before: datetime, path: str = "") -> bool:
         """Whether the file, or every file, was last written before that moment; one of unknown age was not."""
-        paths = [path] if path else self.sizes
+        # that it was read again makes nothing younger
+        paths = [path] if path else [one for one in self.sizes if not one.endswith(f"/{VERIFIED}")]
         return all(one in self.times and self.times[one] < before for one in paths)
 
 
@@ -196,7 +198,7 @@ def _orphans(artifact: Artifact, files: _Files, before: datetime) -> Iterator[Ga
 
 
 def _is_ours(inside: str) -> bool:
-    return inside == MANIFEST or inside.startswith(_OURS)
+    return inside in (MANIFEST, VERIFIED) or inside.startswith(_OURS)
 
 
 def _names_first(path: str) -> tuple[bool, bool, str]:

@@ -7,10 +7,27 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from infra.artifact import Artifact
-from infra.artifact.manifest import FileRecord
+from infra.artifact.manifest import FileRecord, Record, Sha256
 from infra.artifact.redo import Redo, lift, redo_units
+from infra.environment import utc_now
 from infra.store.at_once import at_once
+
+VERIFIED = "verified.json"
+
+
+class Verified(Record):
+    """The record `verified.json` beside a manifest: when every byte of it was last read and found right."""
+
+    digest: Sha256 = Field(description="manifest digest of what was read")
+    finished_at: str = Field(description="when what was read had been finished: what was made since was not read")
+    at: str = Field(description="when the reading ended: ISO 8601, UTC")
+
+    def is_of(self, artifact: Artifact) -> bool:
+        """Whether it is the artifact as it is now that was read."""
+        return (self.digest, self.finished_at) == (artifact.digest, artifact.manifest.finished_at)
 
 
 @dataclass(frozen=True)
@@ -53,10 +70,13 @@ def _problem(artifact: Artifact, record: FileRecord, sizes: Mapping[str, int]) -
 def mark(artifact: Artifact, found: Collection[Damage], before: Mapping[str, Redo]) -> list[str]:
     """Have the next run redo the units that the damaged files belong to; with no damage, lift the marks of before.
 
-    `before` are the marks that stood when the reading began. Returns the ids of the units. Raises StoreError.
+    That there was none is recorded. `before` are the marks that stood when the reading began. Returns the ids of the
+    units. Raises StoreError.
     """
     if not found:
         lift(artifact.store, artifact.base, before)
+        record = Verified(digest=artifact.digest, finished_at=artifact.manifest.finished_at, at=utc_now())
+        artifact.store.write(f"{artifact.base}/{VERIFIED}", record.to_bytes())
         return []
     bad = {damage.path for damage in found}
     units = [name for name, unit in artifact.units().items() if any(file.path in bad for file in unit.files)]

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import JsonValue
 from torch import Tensor
 
 from infra.artifact.manifest import UnitRecord
@@ -25,12 +24,15 @@ from infra.shards.shards import (
 )
 from models.pipelines.text_to_image import TextToImage
 from tasks.data.load import load_model
+from tasks.data.looks import Look
 from tasks.data.part_prompts import PartPrompts, Prompt
 from tasks.order import derive_seed, sample_noise
 from tasks.sections import PairsJob
 from tasks.stage import StageResult, StageWork, Units, Work
 from tasks.stages import Group, shard_number
 
+PICTURE = ".webp"
+"""Beside the first shard: its first pictures; beside what is quarantined: the first of those."""
 _SCHEMAS = {"index": index_schema, "quarantine": quarantine_schema}
 
 
@@ -44,8 +46,30 @@ class Tally:
     quarantined: int = 0
 
 
+@dataclass
+class Checked:
+    """What became of a shard's samples: those not fit to be trained on, and the first latents of both kinds."""
+
+    max_abs_latent: float
+    rejected: list[QuarantineRow] = field(default_factory=list)
+    kept: Look = field(default_factory=Look)
+    set_aside: Look = field(default_factory=Look)
+
+    def good(self, samples: Iterator[Sample]) -> Iterator[Sample]:
+        """The samples fit to be trained on; the others are rejected with a reason."""
+        for sample in samples:
+            latent = torch.from_numpy(sample.latent)
+            reason = quarantine_reason(latent, self.max_abs_latent)
+            if reason is None:
+                self.kept.see(latent)
+                yield sample
+            else:
+                self.set_aside.see(latent)
+                self.rejected.append(QuarantineRow(sample.index, sample.key, sample.prompt, sample.seed, reason))
+
+
 class SolvePairs(StageWork[PairsJob]):
-    """Commits one unit per shard (tar, index, what is quarantined) and at the end both tables merged.
+    """Commits one unit per shard (tar, index, what is quarantined, a look at it) and at the end both tables merged.
 
     A sample is a function of its prompt's index: noise from its own seed, so neither batch size nor restarts matter.
     """
@@ -69,22 +93,26 @@ class SolvePairs(StageWork[PairsJob]):
     def make(self, group: Group) -> None:
         """Solve and commit one shard."""
         (unit,) = group
-        started, tally, rejected = time.monotonic(), Tally(), list[QuarantineRow]()
+        started, tally, checked = time.monotonic(), Tally(), Checked(self.config.max_abs_latent)
         tar, index, quarantine = self._files(unit.id)
-        rows = write_shard(tar, _good(self._solve(self._prompts_of(unit.id), tally), self.config, rejected))
+        rows = write_shard(tar, checked.good(self._solve(self._prompts_of(unit.id), tally)))
         write_index(index, rows)
-        if rejected:
-            write_quarantine(quarantine, rejected)
+        if checked.rejected:
+            write_quarantine(quarantine, checked.rejected)
+        pictures = [
+            *(checked.kept.draw(self.model, tar.with_suffix(PICTURE)) if shard_number(unit.id) == 0 else ()),
+            *checked.set_aside.draw(self.model, quarantine.with_suffix(PICTURE)),
+        ]
         tally.seconds = time.monotonic() - started
-        tally.quarantined = len(rejected)
-        counts = {tar: len(rows), index: len(rows), **({quarantine: len(rejected)} if rejected else {})}
-        self.out.behind(partial(self._commit, unit.id, counts, tally))
+        tally.quarantined = len(checked.rejected)
+        counts = {tar: len(rows), index: len(rows), **({quarantine: tally.quarantined} if checked.rejected else {})}
+        self.out.behind(partial(self._commit, unit.id, counts, pictures, tally))
 
-    def _commit(self, unit: str, counts: Mapping[Path, int], tally: Tally) -> None:
+    def _commit(self, unit: str, counts: Mapping[Path, int], pictures: Sequence[Path], tally: Tally) -> None:
         """Commit a shard, while the next one is solved: its files with the rows of each, the tar first."""
         made = self.out.commit_unit(
             unit,
-            {path.name: path for path in counts},
+            {path.name: path for path in (*counts, *pictures)},
             rows=next(iter(counts.values())),
             blob_rows={path.name: count for path, count in counts.items()},
             seconds=tally.seconds,
@@ -93,9 +121,10 @@ class SolvePairs(StageWork[PairsJob]):
                 "truncated_prompts": tally.truncated_prompts,
                 "teacher_s": tally.teacher_s,
             },
+            volatile=[path.name for path in pictures],
         )
         files = {file.name: file for file in made.files}
-        for path in counts:
+        for path in (*counts, *pictures):
             if path.suffix == ".parquet":  # the end merges them
                 self.out.keep(files[path.name], path)
             path.unlink()
@@ -129,7 +158,7 @@ class SolvePairs(StageWork[PairsJob]):
         shards = list(units.values())
         for kind in self.work.extent.merged:  # merged even where it is there: a shard may have been redone since
             self._merge(kind, shards)
-        totals: dict[str, JsonValue] = {
+        totals = {
             name: sum(float(shard.metrics[name]) for shard in shards)
             for name in ("quarantined", "truncated_prompts", "teacher_s")
         }
@@ -146,24 +175,14 @@ class SolvePairs(StageWork[PairsJob]):
         pq.write_table(merged, path)
         self.out.commit_unit(kind, {path.name: path}, blob_rows={path.name: merged.num_rows})
 
-    def _require_any(self, shards: Sequence[UnitRecord], quarantined: JsonValue) -> None:
+    def _require_any(self, shards: Sequence[UnitRecord], quarantined: float) -> None:
         if not any(shard.rows for shard in shards):
             raise UserError(
-                f"pairs: all {quarantined} samples are quarantined (column reason in "
+                f"pairs: all {quarantined:g} samples are quarantined (column reason in "
                 f"{self.out.store.url}/{self.out.base}/data/quarantine-*.parquet); expected a teacher whose latents are"
                 f" finite and below pairs.max_abs_latent ({self.config.max_abs_latent:g}). Check the teacher and"
                 " pairs.guidance, or raise the limit."
             )
-
-
-def _good(samples: Iterator[Sample], config: PairsJob, rejected: list[QuarantineRow]) -> Iterator[Sample]:
-    """The samples fit to be trained on; the others go to ``rejected`` with a reason."""
-    for sample in samples:
-        reason = quarantine_reason(torch.from_numpy(sample.latent), config.max_abs_latent)
-        if reason is None:
-            yield sample
-        else:
-            rejected.append(QuarantineRow(sample.index, sample.key, sample.prompt, sample.seed, reason))
 
 
 def quarantine_reason(latent: Tensor, max_abs_latent: float) -> str | None:

@@ -39,6 +39,7 @@ from tests.docs.example import RECIPE, STAGE_ID, exemplified
 from tests.docs.reference import DOCS, filled
 from tests.golden.recorded import golden
 from tests.infra.small_pairs import commit, shards
+from tests.screens import IMAGES, LARGEST_BYTES
 from tests.tasks import small_run
 
 PAGES = sorted(DOCS.glob("*.md"))
@@ -61,6 +62,12 @@ def test_links_and_named_files_are_there(page: Path) -> None:
         assert (DOCS / target).exists(), target
     for target in re.findall(r"`((?:flows|tasks|models|infra|docs)/[\w/.]+\.\w+)`", text):
         assert (DOCS.parent / target).exists(), target
+
+
+def test_pictures_are_there_and_small() -> None:
+    named = {name for page in PAGES for name in re.findall(r'<img src="([^"]+)"', page.read_text())}
+    assert named == {f"images/{path.name}" for path in IMAGES.iterdir()}
+    assert all(path.stat().st_size < LARGEST_BYTES for path in IMAGES.iterdir())
 
 
 def test_every_promise_names_a_test_that_exists() -> None:

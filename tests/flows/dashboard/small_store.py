@@ -4,39 +4,50 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from infra.artifact import Artifact, Draft, Source
 from infra.artifact.fingerprint import fingerprint
 from infra.artifact.redo import redo_units
+from infra.shards.shards import QuarantineRow
 from infra.store import Store
 from infra.upkeep.inventory import pin
 from infra.upkeep.runs import Ref, RunRecord, StageRun, write_begun, write_ref, write_run
+from infra.upkeep.verify import VERIFIED, mark
+from tests.infra import small_pairs
 from tests.tasks import small_run
 from tests.tasks.small_run import NASTY
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 DAMAGED = "pairs/0123456789abcdef"
+LONG = "a-name-without-an-end-" * 12
+"""A name that no line has room for."""
 ENVIRONMENT = {"host": "node-1", "python": "3.11.7", "torch": "2.13"}
 
 
 def fill(store: Store, folder: Path) -> dict[str, Artifact]:
-    """Two chains, five runs of four recipes, and all kinds of damage; the artifacts of both by a name."""
+    """Two chains, eight runs of five recipes, and all kinds of damage; the artifacts of both by a name."""
     inputs = small_run.run(store, folder, [NASTY])
     first = {name: one for name, one in inputs.items() if isinstance(one, Artifact)}
     second = {**first, **_again(store, folder, first)}
     _runs(store, first, second)
     for stage_id, artifact in second.items():
         write_ref(store, "mini", stage_id, _ref(artifact))
+    (shard,) = small_pairs.shards([12])
+    bad = [QuarantineRow(number, f"{number:09d}", f"{NASTY} {LONG}", number, "constant") for number in range(3)]
+    drawn = small_pairs.commit(store, [[replace(one, prompt=f"{NASTY} {LONG}") for one in shard]], bad)
     unfinished = _unfinished(store, folder)
     write_begun(store, "killed", "pairs-1", unfinished, [first["prompts"].base])
     pin(store, first["distill"], f"the best so far {NASTY}")
     redo_units(store, first["pairs-1"].base, ["all"], "data/shard-000000.tar is damaged")
+    mark(first["reflow-1"], [], {})
+    store.write(f"{first['direct'].base}/{VERIFIED}", b"torn")
     store.write(f"{DAMAGED}/manifest.json", b'{"schema_version": 1, "stage": "<script>"')
     store.write("runs/2026-11-22T050000-torn.json", b'{"run_id": "2026')
     store.write("refs/mini/torn.json", b"[]")
-    return {**first, **{f"{name} again": one for name, one in second.items()}}
+    return {**first, "drawn": drawn, **{f"{name} again": one for name, one in second.items()}}
 
 
 def _again(store: Store, folder: Path, first: Mapping[str, Artifact]) -> dict[str, Artifact]:
@@ -81,6 +92,20 @@ def _runs(store: Store, first: Mapping[str, Artifact], second: Mapping[str, Arti
     )  # fmt: skip
     part = record("2026-11-22T055001-ffffff", "mini", [half], hours=0, state="running")
     write_run(store, part.model_copy(update={"part_of": "2026-11-22T055000-eeeeee"}))
+    _hostile_runs(store)
+
+
+def _hostile_runs(store: Store) -> None:
+    """What people, machines and folders may be called at worst."""
+    names = {"user": f"{NASTY}{LONG}", "environment": {**ENVIRONMENT, "host": LONG, "platform": NASTY}}
+    told = {"teacher": f"/models/{LONG}{NASTY}", "overrides": [f"teacher.path={LONG}", f"note={NASTY}"]}
+    stage = StageRun(
+        stage=LONG, artifact="pairs/00000000000000cc", state="cancelled", error=LONG, reason=NASTY, device=LONG
+    )
+    for end, recipe in (("gggggg", LONG), ("hhhhhh", "sd15")):
+        run_id = f"2026-11-22T000000-{LONG[:90]}{end}"
+        run = record(run_id, recipe, [stage], hours=6, state="cancelled", exit="SIGTERM")
+        write_run(store, run.model_copy(update=names | told))
 
 
 def record(run_id: str, recipe: str, stages: list[StageRun], *, hours: int, **told: object) -> RunRecord:

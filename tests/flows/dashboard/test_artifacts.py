@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from flows.dashboard.names import card_path
+from flows.page_names import card_path
 from infra.artifact import Artifact
 from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
@@ -32,6 +33,19 @@ def test_how_it_stands_is_told(pages: Mapping[str, str], small: Small) -> None:
     assert "pinned" in Page(pages[card_path(small.made["distill"].base)]).text
     assert "unfinished" in Page(pages[card_path(UNFINISHED)]).text
     assert {"artifacts-of-pairs.html", "artifacts-that-are-damaged.html"} <= pages.keys()
+
+
+def test_the_card_of_pairs_leads_to_their_pictures(pages: Mapping[str, str], small: Small) -> None:
+    card = pages[card_path(small.made["drawn"].base)]
+    found = re.search(r'<a href="../../(pairs[^"]*)">What they look like', card)
+    assert found and small.made["drawn"].base in pages[found[1]]
+    assert "What they look like" not in pages[card_path(small.made["distill"].base)]
+
+
+def test_a_card_says_when_every_byte_was_last_read(pages: Mapping[str, str], small: Small) -> None:
+    texts = {name: Page(pages[card_path(small.made[name].base)]).text for name in ("reflow-1", "direct", "distill")}
+    assert "every byte was read again and found right on 2" in texts["reflow-1"]
+    assert all("none was read again since" in texts[name] for name in ("direct", "distill"))
 
 
 @pytest.mark.parametrize("name", ["pairs-1", "distill again"])

@@ -11,8 +11,9 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from flows.dashboard.evaluations import Evaluation
-from flows.dashboard.pictures import COLUMNS, GAP, SIDE, draw_strip, prompts, strip_path
+from flows.dashboard.pictures import COLUMNS, draw_strip, prompts, strip_path
 from infra.store import open_store
+from tasks.data.strip import SIDE, gap
 from tests.flows.dashboard.conftest import Small
 from tests.tasks.small_run import NASTY
 
@@ -31,7 +32,7 @@ def test_a_strip_is_of_the_evaluations_own_pictures(found: Evaluation) -> None:
     pictures = load_file(found.artifact.fetch(file))[cell.name].transpose(0, 2, 3, 1)
     factor = SIDE // pictures.shape[1]
     for number in range(COLUMNS):
-        shown = strip[:, number * (SIDE + GAP) :][:, :SIDE]
+        shown = strip[:, number * (SIDE + gap()) :][:, :SIDE]
         assert (shown == pictures[number].repeat(factor, 0).repeat(factor, 1)).all()
 
 

@@ -10,7 +10,7 @@ def test_runs_stand_as_they_are(small: Small) -> None:
     states = {name: run.state for name, run in found.items()}
     assert states == {
         "aaaaaa": "done", "bbbbbb": "done", "cccccc": "failed", "dddddd": "lost", "eeeeee": "running",
-        "ffffff": "running",
+        "ffffff": "running", "gggggg": "cancelled", "hhhhhh": "cancelled",
     }  # fmt: skip
     assert found["aaaaaa"].who == "somebody@node-1" and found["aaaaaa"].took_s == 600
     assert found["aaaaaa"].teacher and found["aaaaaa"].teacher.endswith("/teacher")

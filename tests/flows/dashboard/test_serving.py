@@ -15,11 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from flows.dashboard import serving as module
+from flows.dashboard.runs import SIDE_BY_SIDE
 from flows.dashboard.serving import AUTH, LiveSite, password, serving
+from flows.page_names import card_path, report_path
 from flows.server.local import state_folder
 from infra.errors import UserError
 from infra.store import Store, open_store
@@ -27,6 +30,7 @@ from infra.upkeep.runs import write_run
 from tests import ROOT
 from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.small_store import record
+from tests.tasks import small_run
 
 KNOWN = "somebody:a password"
 
@@ -68,6 +72,39 @@ def test_pages_and_metrics_are_answered_and_nothing_else(store: Store) -> None:
         assert [ask(url + path)[0] for path in ("../store/runs/run-1.json", "%2e%2e/x", "runs", "site.json")] == [
             404
         ] * 4
+
+
+def test_a_report_is_given_and_may_do_nothing(store: Store, tmp_path: Path) -> None:
+    written = tmp_path / "report.html"
+    written.write_text("<h1>Report</h1><script>")
+    made = small_run.commit(store, "report", {"report.html": written})
+    other = small_run.commit(store, "report", {"another.html": written}, config={"seed": 1})
+    with serving(store, 0, KNOWN) as url:
+        path = report_path(made.base)
+        status, answer, page = ask(url + path)
+        assert answer is not None and (status, page) == (200, written.read_bytes())
+        policy = answer.headers["Content-Security-Policy"].split("; ")
+        assert {"default-src 'none'", "sandbox"} <= {*policy} and answer.headers["Content-Type"].startswith("text/html")
+        assert path in ask(url + card_path(made.base))[2].decode() and ask(url + path, "")[0] == 401
+        assert ask(url + report_path(other.base))[0] == ask(url + report_path("report/0123456789abcdef"))[0] == 404
+        store.write(f"{made.base}/{made.record('report.html').path}", b"<h1>another</h1>")
+        assert ask(url + path)[0] == 404, "not what was committed"
+
+
+def test_any_two_runs_are_compared_when_asked_for(store: Store) -> None:
+    for number in range(2, SIDE_BY_SIDE + 3):
+        write_run(store, record(f"run-{number:02d}", "mini", [], hours=number, state="done", exit=0))
+    first, last = "run-1", f"run-{SIDE_BY_SIDE + 2:02d}"
+    with serving(store, 0, KNOWN) as url:
+        runs = ask(f"{url}runs.html")[2].decode()
+        assert f"{first}--{last}" not in runs and '<form class="compare" action="compare">' in runs
+        assert f'name="b" value="{last}"' in ask(f"{url}runs/{last}.html")[2].decode()
+        status, answer, page = ask(f"{url}compare?a={first}&b={last}")
+        assert answer is not None and (status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert f"runs/{first}.html" in page.decode() and f"runs/{last}.html" in page.decode()
+        asked = ("compare", f"compare?a={first}", f"compare?a={first}&b=<script>", f"compare?a={first}&b=../{last}")
+        assert [ask(url + quote(path, safe="?=&"))[0] for path in asked] == [404] * 4
+        assert ask(f"{url}compare?a={first}&b={last}", "")[0] == 401
 
 
 def test_what_changes_is_shown(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from flows.cli.app import app
 from flows.dashboard import artifacts, runs
 from flows.dashboard.known import Known, look
-from flows.dashboard.names import card_path
 from flows.dashboard.site import build, files
+from flows.page_names import card_path
 from infra.store import Store, open_store
 from infra.store.local import LocalStore
 from infra.upkeep.inventory import entries

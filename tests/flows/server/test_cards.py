@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from flows.page_names import URL, card_path
 from flows.recipes import chain_of, parse_recipe
 from flows.server.cards import card, lineage
 from infra.artifact import Artifact
@@ -27,6 +28,15 @@ def test_a_card_says_what_an_artifact_is_and_what_it_was_made_of(tmp_path: Path)
     assert f"| artifact | `{made.uri}` |" in lines and "| rows | 4 |" in lines and "| mean | 0.5 |" in lines
     for one in made.manifest.inputs:
         assert f"| {one.role} | `{one.uri}` | `{one.digest[:12]}` |" in lines
+
+
+def test_cards_link_to_the_dashboard_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(URL, "http://127.0.0.1:4210/")
+    made = make_chain(open_store(tmp_path / "store"), tmp_path / "teacher")
+    text, prompts = card(made["pairs-1"]), made["prompts"]
+    assert f"| artifact | [`{made['pairs-1'].uri}`](http://127.0.0.1:4210/{card_path(made['pairs-1'].base)}) |" in text
+    assert f"| prompts | [`{prompts.uri}`](http://127.0.0.1:4210/{card_path(prompts.base)}) |" in text
+    assert f"| teacher | `{tmp_path / 'teacher'}` |" in text.replace("file://", ""), "a folder has no card"
 
 
 def test_the_card_of_an_evaluation_has_its_table_and_its_pictures(tmp_path: Path) -> None:

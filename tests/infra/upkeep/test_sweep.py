@@ -19,7 +19,7 @@ from infra.store.remote import RemoteStore
 from infra.upkeep.inventory import entries, find, pin
 from infra.upkeep.runs import Ref, RunRecord, StageRun, list_runs, write_begun, write_ref, write_run
 from infra.upkeep.sweep import Garbage, _kept, garbage, sweep
-from infra.upkeep.verify import damages
+from infra.upkeep.verify import damages, mark
 from tests.infra.chain import make, make_chain
 
 STORES = ("local", "memory", "rclone")  # moto takes seconds for what rclone does in a tenth
@@ -235,6 +235,20 @@ def test_orphans_in_a_finished_artifact_are_swept_and_nothing_else(store: Store,
     store.write(next(iter(orphans)), b"orphan")
     _swept(store)
     assert [*damages(made)] == [] and store.exists(f"{made.base}/report.txt") and _what(store) == {}
+
+
+def test_what_was_verified_is_swept_as_if_it_were_not(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    made = make(store, "pairs", {})
+    old = time.time() - 9e5
+    for path in store.list(made.base):
+        os.utime(tmp_path / "store" / path, (old, old))
+    mark(made, [], {})
+    before = datetime.now(UTC) - timedelta(days=7)
+    found = garbage(store, before)
+    assert [one.what for one in found] == [made.base], "reading it makes nothing younger"
+    sweep(store, found, before)
+    assert store.list() == []
 
 
 def test_what_is_not_ours_is_left_alone(store: Store) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.artifact import Draft
+from infra.artifact import Artifact, Draft
 from infra.artifact.redo import redo_all, redo_units, standing, why_redo
 from infra.environment import utc_now
 from infra.store import Store, StoreError
-from infra.upkeep.verify import damages, mark
+from infra.upkeep.verify import VERIFIED, Damage, Verified, damages, mark
 from tests.faults import Fault, FaultyProxy
 from tests.infra.chain import make
 from tests.infra.reaching import gone_for_good, new_store
@@ -23,6 +23,18 @@ def test_what_is_whole_verifies(store: Store, tmp_path: Path) -> None:
     made, told = make(store, "pairs", {}), []
     assert [*damages(made, told.append)] == []
     assert sum(told) == sum(file.bytes for file in made.manifest.files)
+
+
+def test_what_is_found_whole_is_recorded_and_what_is_made_since_is_not_meant(store: Store) -> None:
+    made = make(store, "pairs", {})
+    path = f"{made.base}/{VERIFIED}"
+    assert mark(made, [*damages(made)], {}) == []
+    record = Verified.model_validate_json(store.read(path))
+    assert record.is_of(made) and record.at >= made.manifest.finished_at
+    later = made.manifest.model_copy(update={"finished_at": "2030-01-01T00:00:00+00:00"})
+    assert not record.is_of(Artifact(store, made.base, later)), "the same content, written again"
+    store.delete(path)
+    assert mark(made, [Damage(made.files()[0].path, "is missing")], {}) and not store.exists(path)
 
 
 def test_every_bad_file_is_named_and_its_unit_alone_is_redone(store: Store, tmp_path: Path) -> None:

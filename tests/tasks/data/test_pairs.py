@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import webdataset
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -22,8 +23,10 @@ from infra.store import Store
 from infra.store.local import LocalStore
 from models.pipelines.opening import open_pipeline
 from models.pipelines.text_to_image import TextToImage
+from tasks.data.looks import SHOWN
 from tasks.data.pairs import quarantine_reason
 from tasks.data.part_prompts import PartPrompts
+from tasks.data.strip import SIDE, gap
 from tasks.order import derive_seed, sample_noise
 from tasks.progress import Progress, silent
 from tasks.sections import PairsJob, Performance, PromptsJob
@@ -61,6 +64,33 @@ def test_a_pair_is_the_solution_from_its_own_noise(pairs: Artifact, prompts: Art
     model = open_pipeline(teacher.path)
     solved = model.sample(noise[:8], texts[:8], PAIRS.steps, PAIRS.guidance, PAIRS.solver)
     assert torch.equal(latent[:8], solved)
+
+
+def test_the_first_pairs_are_shown_as_pictures(pairs: Artifact, teacher: Folder) -> None:
+    (file,) = [file for file in pairs.manifest.files if file.name.endswith(".webp")]
+    assert (file.name, file.volatile) == ("shard-000000.webp", True), "no part of what the pairs are"
+    model = open_pipeline(teacher.path)
+    drawn = torch.cat([model.decode(one[None]) for one in everything(pairs)[1][:SHOWN]]).permute(0, 2, 3, 1).numpy()
+    shown = np.asarray(Image.open(pairs.fetch(file)).convert("RGB"))
+    factor = 2 * SIDE // drawn.shape[1]
+    for number, picture in enumerate(drawn):
+        cell = shown[:, number * (2 * SIDE + gap(2 * SIDE)) :][:, : factor * picture.shape[1]]
+        assert (cell[::factor, ::factor] == picture).all()
+
+
+def test_pictures_for_which_there_is_no_room_fail_nothing(
+    pairs: Artifact, teacher: Folder, prompts: Artifact, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(TextToImage, "decode", too_large)
+    made = run(store, teacher, prompts)
+    assert made.digest == pairs.digest and not made.files("*.webp")
+
+
+def width(artifact: Artifact, name: str) -> int:
+    return Image.open(artifact.fetch(artifact.record(name))).width
 
 
 def test_stock_webdataset_reads_the_same_pairs(pairs: Artifact) -> None:
@@ -174,6 +204,10 @@ def test_bad_latents_are_set_aside_with_a_reason_and_the_others_kept(
         assert torch.equal(kept, before[good])
     assert (artifact.manifest.metrics["quarantined"], artifact.manifest.metrics["pairs"]) == (4, 16)
     assert artifact.manifest.rows == 16
+    files = {file.name: file for file in artifact.manifest.files}
+    looks = [name for name in files if name.endswith("quarantine.webp")]
+    assert looks == ["shard-000000.quarantine.webp", "shard-000001.quarantine.webp"]
+    assert [round(width(artifact, name) / (2 * SIDE)) for name in looks] == [2, 2], "where there are some, as many"
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1e30])
@@ -184,7 +218,7 @@ def test_a_teacher_that_gives_nothing_but_bad_latents_is_an_error(
     weights = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
     weights["conv_out.bias"].fill_(value)
     save_file(weights, folder / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match=r"pairs: all 20\S* samples are quarantined .*pairs\.max_abs_latent"):
+    with pytest.raises(UserError, match=r"pairs: all 20 samples are quarantined .*pairs\.max_abs_latent"):
         run(store, Folder.open(folder, "model"), prompts)
     assert not [path for path in store.list("pairs") if path.endswith("manifest.json")]
 
