@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
 """MLflow's own variable; where it is not set, the experiment is called instaflow."""
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 _KEY = "instaflow.key"
 _FINISHED = "FINISHED"
 _METRICS_AT_ONCE, _PARAMETERS_AT_ONCE = 1000, 100
@@ -34,7 +35,7 @@ class MLflow:
     """
 
     def __init__(self, where: str) -> None:
-        with of_extra("mlflow"):
+        with of_extra("mlflow", _QUIET):
             from mlflow import MlflowClient
         self._where, name, artifacts, uri = where, os.environ.get(EXPERIMENT, "instaflow"), None, where
         if "://" not in where:

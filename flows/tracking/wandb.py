@@ -20,7 +20,7 @@ class WeightsAndBiases:
     """Offline runs below a folder. Raises UserError where W&B is not installed."""
 
     def __init__(self, folder: str) -> None:
-        with of_extra("wandb"):
+        with of_extra("wandb", {"WANDB_ERROR_REPORTING": "false"}):
             import wandb  # noqa: F401
         self.folder = Path(folder).expanduser()
 
