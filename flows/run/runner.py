@@ -90,7 +90,7 @@ class Runner:
             artifact, cached = self._placed(stage_id, job)
             made(artifact, cached)
         if not cached:
-            tell_if_worse(stage_id, last, artifact, self.recording.behalf)
+            tell_if_worse(stage_id, last, artifact, self.recording.behalf, self.chain.algorithm.roles)
         self.made[stage_id] = artifact
         return artifact
 

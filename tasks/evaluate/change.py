@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal
 
 from infra.upkeep.runs import changed_fields
 from tasks.evaluate.measured import Measured, Metrics, of_own_guidance, shown_with_interval
 from tasks.evaluate.metrics import METRICS, Metric
 from tasks.evaluate.verdicts import Estimate
-from tasks.roles import FLOOR
 
 APART = ("load", "machine", "measured", "versions", "trained_with")
 """Fields of a protocol that may differ without a number losing its meaning."""
@@ -35,11 +34,11 @@ def protocol_differs(a: Metrics, b: Metrics) -> Iterator[str]:
             yield field
 
 
-def worse(before: Metrics, after: Metrics) -> list[str]:
-    """The models whose Frechet distance got worse, a sentence each; none where the two cannot be compared."""
+def worse(before: Metrics, after: Metrics, models: Collection[str]) -> list[str]:
+    """Those of the models whose Frechet distance got worse, a sentence each; none where the two cannot be compared."""
     if any(protocol_differs(before, after)):
         return []
-    old = {_of(one): one for one in of_own_guidance(before.records) if one.model != FLOOR}
+    old = {_of(one): one for one in of_own_guidance(before.records) if one.model in models}
     pairs = [(old[_of(one)], one) for one in of_own_guidance(after.records) if _of(one) in old]
     distances = [metric for metric in METRICS if metric.reduced == "frechet"]
     return [

@@ -24,9 +24,11 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     return told
 
 
-def run(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch, distance: float, seed: int = 0) -> str:
+def run(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch, distance: float, seed: int = 0, model: str = "student"
+) -> str:
     """The evaluation of a run whose student is so far from the teacher's pictures."""
-    student = {"model": "student", "steps": 1, "guidance": 1.0, "frechet_distance": distance}
+    student = {"model": model, "steps": 1, "guidance": 1.0, "frechet_distance": distance}
     metrics = {"schema_version": 2, "protocol": {}, "records": [student | {"frechet_distance_interval": 0.1}]}
     monkeypatch.setattr(small_stages, "_metrics", lambda text: json.dumps(metrics))
     kitchen.run(parse_recipe({"name": RECIPE.name, "distill": {"seed": seed}}, "test"))
@@ -49,6 +51,15 @@ def test_a_student_that_got_worse_is_told_with_its_predecessor(
     run(kitchen, monkeypatch, 4.0, seed=1)
     run(kitchen, monkeypatch, 2.0, seed=2)
     assert len(told) == 1, "made before, and better, are no news"
+
+
+def test_a_model_that_was_not_trained_here_has_no_predecessor(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
+    for model in ("model", "teacher"):  # of `instaflow evaluate`, any; of a recipe, whichever it names
+        run(kitchen, monkeypatch, 3.0, model=model)
+        run(kitchen, monkeypatch, 9.0, seed=1, model=model)
+    assert not told
 
 
 def test_a_predecessor_that_cannot_be_read_fails_no_run(

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tasks.evaluate.change import change, protocol_differs, worse
+from tasks.evaluate.change import change, protocol_differs
+from tasks.evaluate.change import worse as worse_of
 from tasks.evaluate.measured import Measured, Metrics
 from tasks.evaluate.metrics import BY_KEY
 
@@ -35,6 +36,10 @@ def metrics(distance: float, **told: Any) -> Metrics:
     floor = {"model": "floor", "steps": 25, "frechet_distance": 10 * distance, "frechet_distance_interval": 0.1}
     records = [{"model": "student", "steps": 1, "guidance": 1.0, **student}, floor]
     return Metrics.model_validate({"schema_version": 2, "protocol": {"features": "mini", **told}, "records": records})
+
+
+def worse(before: Metrics, after: Metrics) -> list[str]:
+    return worse_of(before, after, ["student"])
 
 
 def test_a_distance_that_grew_beyond_its_interval_is_told_with_both() -> None:
