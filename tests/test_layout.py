@@ -23,6 +23,7 @@ MAY_IMPORT = {
 ROOMS = {
     "flows": (
         "cli",
+        "tracking",
         "dashboard",
         "deploy",
         "pipeline",

@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -21,6 +21,7 @@ from flows.cli.naming import models
 from flows.cli.options import DEFAULT_STORE, StoreUrl
 from flows.recipes import chain_of, load_recipe
 from flows.run.terminal import say
+from infra.address import public
 from infra.errors import UserError
 from infra.store import Store, open_store
 from tasks.sections import Recipe
@@ -240,6 +241,21 @@ def dashboard(
             signal.pause()
         except KeyboardInterrupt:
             screen.print("stopping")
+
+
+@app.command()
+def track(
+    tracker: Annotated[Literal["tensorboard", "mlflow", "wandb"], typer.Argument(help="each is an extra of its name")],
+    where: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="a folder; of MLflow also a server's address, http://HOST:PORT")
+    ],
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Tell a tracker of every training and evaluation: curves, numbers, config. Told twice, nothing changes."""
+    from flows.tracking.telling import tell
+
+    told = tell(open_store(store), tracker, where, datetime.now(UTC))
+    print(f"{public(where)}: {told.runs} runs, {told.new} of them new")
 
 
 @app.command()

@@ -14,14 +14,23 @@ PoolsFile = Annotated[Path | None, typer.Option("--pools", metavar="FILE", help=
 
 
 @machines.command()
-def deploy(pools: PoolsFile = None) -> None:
+def deploy(
+    pools: PoolsFile = None,
+    notify: Annotated[
+        str | None,
+        typer.Option(metavar="BLOCK", help="a Prefect block, TYPE/NAME, through which people are told what went wrong"),
+    ] = None,
+) -> None:
     """Register the pipelines and every stage on the work pools; told twice, nothing changes."""
     from flows.deploy.pools import read_pools
 
     wanted = read_pools(pools)
     with _server():
+        from flows.deploy.notifications import tell_through
         from flows.deploy.registering import register
 
+        if notify is not None:
+            tell_through(notify)
         for name in register(wanted):
             print(name)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from pydantic import JsonValue
 
@@ -13,18 +12,13 @@ from flows.dashboard.evaluations import Evaluation
 from flows.dashboard.known import Known
 from flows.dashboard.run_facts import RunFacts
 from infra.upkeep.runs import changed_fields
+from tasks.evaluate.change import Change, change, protocol_differs
 from tasks.evaluate.measured import Measured, of_own_guidance, shown_with_interval
 from tasks.evaluate.metrics import METRICS, Metric
-from tasks.evaluate.verdicts import Estimate
 
 AT_MOST = 60
 """Fields, and numbers, that a comparison shows."""
-APART = ("load", "machine", "measured", "versions", "trained_with")
-"""Fields of a protocol that may differ without a number losing its meaning."""
-
 _HEADINGS = Counter(metric.heading for metric in METRICS)
-
-Verdict = Literal["better", "worse", "", "no interval"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ class Number:
     name: str
     before: str
     after: str
-    verdict: Verdict
+    verdict: Change
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ def compared(known: Known, before: RunFacts, after: RunFacts) -> Comparison:
     fields = [*_fields(known, before, after)]
     a, b = known.evaluation_of(before.record), known.evaluation_of(after.record)
     numbers = sorted(_numbers(a, b), key=lambda one: one.verdict not in ("better", "worse")) if a and b else []
-    protocol = [*protocol_differs(a, b)] if a and b else []
+    protocol = [*protocol_differs(a.metrics, b.metrics)] if a and b else []
     return Comparison(
         fields[:AT_MOST],
         max(0, len(fields) - AT_MOST),
@@ -116,22 +110,4 @@ def _differs(metric: Metric, old: Measured, new: Measured) -> bool:
 def _number(of: str, metric: Metric, old: Measured, new: Measured) -> Number:
     before, after = (shown_with_interval(one, metric) for one in (old, new))
     name = metric.heading if _HEADINGS[metric.heading] == 1 else metric.key.replace("_", " ")
-    return Number(of, name, before, after, verdict(metric, old, new))
-
-
-def verdict(metric: Metric, old: Measured, new: Measured) -> Verdict:
-    """Whether the new number is better or worse than the old one, beyond the interval of their difference."""
-    a, b = Estimate.of(old, metric), Estimate.of(new, metric)
-    if a is None or b is None or old.number(metric.interval_key) is None or new.number(metric.interval_key) is None:
-        return "no interval"
-    difference = b.minus(a)
-    if abs(difference.value) <= difference.interval:
-        return ""
-    return "better" if (difference.value < 0) == (metric.better == "lower") else "worse"
-
-
-def protocol_differs(a: Evaluation, b: Evaluation) -> Iterator[str]:
-    """Fields in which two protocols differ so that their numbers cannot be compared."""
-    for field, _, _ in changed_fields(a.metrics.protocol, b.metrics.protocol):
-        if not field.startswith(APART):
-            yield field
+    return Number(of, name, before, after, change(metric, old, new))

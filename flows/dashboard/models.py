@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from flows.dashboard import charts
-from flows.dashboard.comparing import APART, Verdict, protocol_differs, verdict
 from flows.dashboard.curves import training_curves
 from flows.dashboard.evaluations import Evaluation
 from flows.dashboard.known import Known
 from flows.dashboard.pictures import draw_strip, prompts, strip_path
 from flows.dashboard.render import render
 from infra.artifact.fingerprint import canonical_json, sha256_bytes
+from tasks.evaluate.change import APART, Change, change, protocol_differs
 from tasks.evaluate.measured import Measured, measured_anywhere, of_own_guidance
 from tasks.evaluate.metrics import BY_KEY, METRICS, Metric
 from tasks.roles import Role
@@ -74,7 +74,7 @@ class Group:
             return ""
         if line is self.best:
             return "best student"
-        says: Verdict = verdict(self.rank, self.best.record, line.record)
+        says: Change = change(self.rank, self.best.record, line.record)
         return {"": "as good", "worse": "worse", "better": "as good", "no interval": ""}[says]
 
 
@@ -134,7 +134,7 @@ def _group(known: Known, path: str, evaluations: Sequence[Evaluation], first: Ev
     ranked = sorted(lines.values(), key=lambda line: _least(line.record.number(rank.key)))
     protocol = evaluations[0].metrics.protocol
     name = f"{protocol.get('num_images', '?')} captions, features {protocol.get('features', '?')}"
-    if other := [*protocol_differs(first, evaluations[0])]:
+    if other := [*protocol_differs(first.metrics, evaluations[0].metrics)]:
         name = f"{name}; other {', '.join(other)}"
     teachers = {str(dict(_mapping(one.metrics.protocol.get("measured"))).get("teacher")) for one in evaluations}
     return Group(path, name, ranked[:LINES], max(0, len(ranked) - LINES), rank, len(teachers))

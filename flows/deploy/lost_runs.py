@@ -6,7 +6,7 @@ schedule it again when asked to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -68,7 +68,12 @@ def silence(client: SyncPrefectClient) -> timedelta:
 
 def look_for_lost_runs(client: SyncPrefectClient, pools: Pools) -> None:
     """Install the automations, or change them to what the pools say."""
-    for wanted in automations(pools):
+    install(client, automations(pools))
+
+
+def install(client: SyncPrefectClient, automations: Iterable[AutomationCore]) -> None:
+    """Have the server know automations by their names: one that it knows as it is wanted stays untouched."""
+    for wanted in automations:
         found = client.read_automations_by_name(wanted.name)
         if not found:
             client.create_automation(wanted)

@@ -21,13 +21,14 @@ from flows.run.price import DAY_S
 from flows.run.recording import Origin, Recording, recording
 from flows.run.selection import EVERYTHING, Choice, Selection, needed, select
 from flows.run.stage_flow import STAGE_FLOWS
+from flows.run.worse import tell_if_worse
 from flows.server.tagging import stage_tags
 from infra.address import public
 from infra.artifact import Artifact, Source, base_of
 from infra.artifact.redo import redo_all
 from infra.recipe import Section
 from infra.store import Store
-from infra.upkeep.runs import given_name
+from infra.upkeep.runs import given_name, read_ref
 from tasks.stage import Job, stage_fingerprint
 from tasks.stages import stage_of
 
@@ -94,9 +95,12 @@ class Runner:
         reason = None if self.recording.has(stage_id, base) else self._reason(stage_id, config, taken)
         if self.recording.purse and reason is not None:
             self._require_affordable(stage_id, config, taken)
+        last = read_ref(self.store, self.chain.recipe.name, stage_id) if job.stage.name == "evaluate" else None
         with self.recording.stage(stage_id, base, config, taken, reason) as made, tags(*stage_tags(stage_id, base)):
             artifact, cached = self._placed(stage_id, job)
             made(artifact, cached)
+        if not cached:
+            tell_if_worse(stage_id, last, artifact, self.recording.behalf, self.chain.algorithm.roles)
         self.made[stage_id] = artifact
         return artifact
 

@@ -171,6 +171,7 @@ def _server_environment(folder: Path, endpoint: Endpoint) -> Mapping[str, str]:
         "PREFECT_API_URL": endpoint.url,  # what the pages ask, whatever the port
         "PREFECT_API_AUTH_STRING": endpoint.auth or "",
         "DO_NOT_TRACK": "1",
+        "OTEL_SDK_DISABLED": "true",  # a trace is of a run; the server would tell of each request that it answers
         "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
     }
 

@@ -12,7 +12,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from uuid import UUID
@@ -69,7 +69,7 @@ class Mirror:
 
     def started(self, artifact: str) -> None:
         """The event that the work on an artifact (stage/fingerprint) begins."""
-        self._emit("started", artifact)
+        self._emit("instaflow.stage.started", artifact)
 
     def made(self, artifact: Artifact) -> None:
         """The stage's card."""
@@ -81,21 +81,29 @@ class Mirror:
     def committed(self, artifact: Artifact, *, cached: bool = False) -> None:
         """The event that the artifact is there: made now, or found made."""
         about = json.loads(artifact.manifest.model_dump_json(include={"rows", "seconds", "metrics"}))
-        self._emit("cached" if cached else "committed", artifact.base, digest=artifact.digest, **about)
+        self._emit(
+            f"instaflow.stage.{'cached' if cached else 'committed'}", artifact.base, digest=artifact.digest, **about
+        )
 
     def failed(self, artifact: str, error: BaseException) -> None:
         """The event that the work on an artifact has ended without it."""
-        self._emit("failed", artifact, error=public(str(error)) or type(error).__name__)
+        self._emit("instaflow.stage.failed", artifact, error=public(str(error)) or type(error).__name__)
+
+    def worse(self, artifact: Artifact, before: Artifact, told: Sequence[str]) -> None:
+        """The event that an evaluation says that models got worse since the one before, a sentence each."""
+        self._emit(
+            "instaflow.evaluation.worse", artifact.base, digest=artifact.digest, before=before.base, told=[*told]
+        )
 
     def show(self, markdown: Callable[[], str], description: str) -> None:
         """A page of Markdown, which is written in the thread."""
         self._jobs.put(lambda: create_markdown_artifact(markdown=markdown(), key=self._key, description=description))
 
-    def _emit(self, what: str, artifact: str, **more: object) -> None:
+    def _emit(self, event: str, artifact: str, **more: object) -> None:
         behalf = asdict(self._behalf) if self._behalf else {}
         payload = {**behalf, "stage": self._stage_id, "artifact": artifact, **more}
         resource = {"prefect.resource.id": f"instaflow.{self._key}", "prefect.resource.name": self._stage_id}
-        self._jobs.put(lambda: emit_event(event=f"instaflow.stage.{what}", resource=resource, payload=payload))
+        self._jobs.put(lambda: emit_event(event=event, resource=resource, payload=payload))
 
     def close(self) -> None:
         """Send what is left, within a few seconds."""
