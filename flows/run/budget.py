@@ -15,6 +15,10 @@ from tasks.sections.budget import Budget
 from tasks.stages import STAGES, stage_of
 
 
+class OverBudget(UserError):
+    """A run has spent what it may, or would."""
+
+
 class Spent(NamedTuple):
     """What a stage of a run took of devices."""
 
@@ -35,7 +39,7 @@ class Purse:
         return self.budget != Budget()
 
     def require_before(self, stage_id: str, device_s: float | None, device: str | None, spent: Sequence[Spent]) -> None:
-        """Raise UserError where a stage that is expected to take so long on that device would go beyond a limit.
+        """Raise OverBudget where a stage that is expected to take so long on that device would go beyond a limit.
 
         Where nobody knows how long it takes, when a limit is exceeded already.
         """
@@ -44,15 +48,15 @@ class Purse:
             return
         more = Spent(stage_id, device, device_s)
         for field, limit, total in self._beyond(stage_id, [*spent, more]):
-            raise UserError(
+            raise OverBudget(
                 f"{field}: {limit}: {stage_id} is expected to take {self._shown(limit, [more])}, which would be {total}"
                 f" in all. Nothing of it is begun. Raise {field} in the recipe, or make less."
             )
 
     def require(self, stage_id: str, spent: Sequence[Spent]) -> None:
-        """Raise UserError where what is spent is beyond a limit."""
+        """Raise OverBudget where what is spent is beyond a limit."""
         for field, limit, total in self._beyond(stage_id, spent):
-            raise UserError(
+            raise OverBudget(
                 f"{field}: {limit}: {total} are spent. {stage_id} is stopped, what it committed is kept: raise {field}"
                 " and run the recipe again to go on from there."
             )

@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from flows.algorithms.chain import Chain, Given
 from flows.run import opened, sources
 from flows.run.before import made_before
-from flows.run.budget import Purse
+from flows.run.budget import OverBudget, Purse
 from flows.run.costs import read_site
 from flows.run.dispatch import Errand, sent_away
 from flows.run.placing import place_of
@@ -22,6 +22,7 @@ from flows.run.recording import Origin, Recording, recording
 from flows.run.selection import EVERYTHING, Choice, Selection, needed, select
 from flows.run.stage_flow import STAGE_FLOWS
 from flows.run.worse import tell_if_worse
+from flows.server.mirror import mirrored
 from flows.server.tagging import stage_tags
 from infra.address import public
 from infra.artifact import Artifact, Source, base_of
@@ -93,12 +94,13 @@ class Runner:
     def _run(self, stage_id: str, base: str, config: Section, taken: Mapping[str, Source]) -> Artifact:
         job = Job(stage_of(stage_id), config, taken, self.store, self.chain.recipe.performance)
         reason = None if self.recording.has(stage_id, base) else self._reason(stage_id, config, taken)
-        if self.recording.purse and reason is not None:
-            self._require_affordable(stage_id, config, taken)
         last = read_ref(self.store, self.chain.recipe.name, stage_id) if job.stage.name == "evaluate" else None
-        with self.recording.stage(stage_id, base, config, taken, reason) as made, tags(*stage_tags(stage_id, base)):
-            artifact, cached = self._placed(stage_id, job)
-            made(artifact, cached)
+        with self._telling_of_budget(stage_id, base):
+            if self.recording.purse and reason is not None:
+                self._require_affordable(stage_id, config, taken)
+            with self.recording.stage(stage_id, base, config, taken, reason) as made, tags(*stage_tags(stage_id, base)):
+                artifact, cached = self._placed(stage_id, job)
+                made(artifact, cached)
         if not cached:
             tell_if_worse(stage_id, last, artifact, self.recording.behalf, self.chain.algorithm.roles)
         self.made[stage_id] = artifact
@@ -108,6 +110,15 @@ class Runner:
         if stage_id in self.selection.force:
             return "asked for (--force)"
         return self._planner.reason(stage_id, config, taken)
+
+    @contextmanager
+    def _telling_of_budget(self, stage_id: str, base: str) -> Iterator[None]:
+        try:
+            yield
+        except OverBudget as error:
+            with mirrored(stage_id, self.recording.behalf) as mirror:
+                mirror.over_budget(base, error)
+            raise
 
     def _require_affordable(self, stage_id: str, config: Section, taken: Mapping[str, Source]) -> None:
         self._planner(stage_id, config, **taken)

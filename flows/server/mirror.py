@@ -95,6 +95,10 @@ class Mirror:
             "instaflow.evaluation.worse", artifact.base, digest=artifact.digest, before=before.base, told=[*told]
         )
 
+    def over_budget(self, artifact: str, error: UserError) -> None:
+        """The event that a run has spent what it may, or would with the work on this artifact (stage/fingerprint)."""
+        self._emit("instaflow.run.budget", artifact, error=public(str(error)))
+
     def show(self, markdown: Callable[[], str], description: str) -> None:
         """A page of Markdown, which is written in the thread."""
         self._jobs.put(lambda: create_markdown_artifact(markdown=markdown(), key=self._key, description=description))

@@ -14,6 +14,7 @@ from flows.run import sources
 from flows.run.runner import LeftOut, recorded
 from flows.run.selection import Choice
 from flows.run.watch import current
+from flows.server import mirror
 from infra.artifact import Artifact
 from infra.artifact.redo import standing
 from infra.errors import UserError
@@ -93,12 +94,18 @@ def test_a_forced_stage_that_is_stopped_goes_on_and_keeps_the_old_one(kitchen: K
     assert new.digest == old.digest and new.manifest.finished_at > old.manifest.finished_at
 
 
-def test_what_is_expected_to_go_beyond_the_budget_is_not_begun(kitchen: Kitchen) -> None:
+def test_what_is_expected_to_go_beyond_the_budget_is_not_begun(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And Prefect is told."""
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(mirror, "emit_event", lambda event, resource, payload: told.append((event, payload["error"])))
     kitchen.run()
     changed = apply_overrides(RECIPE, ["distill.seed=7", "budget={run: 0.0000000001h, stages: {pairs: 0.0000000001h}}"])
     with pytest.raises(UserError, match=r"budget\.run: 0\.0000000001h: distill is expected to take .* Nothing of it"):
         kitchen.run(changed)
     last = list_runs(kitchen.store)[-1]
+    assert told == [("instaflow.run.budget", (last.error or "").partition(": ")[2])]
     assert kitchen.done == [] and last.state == "failed" and "distill" not in [one.stage for one in last.stages]
     assert kitchen.run(apply_overrides(changed, ["budget.run=1h"]))[0] == "distill"
 
