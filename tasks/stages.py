@@ -112,6 +112,8 @@ class Curve(NamedTuple):
 
 
 CURVE_FILE = "curve.parquet"
+GLANCES_FILE, GLANCE_FILE = "glances.parquet", "glance.webp"
+"""What a training shows while it runs, beside its checkpoints (tasks/train/live.py)."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flows.dashboard.known import Known
+from flows.dashboard.live import Live, live
 from flows.dashboard.progress import Progress, progress
 from flows.dashboard.render import render
 from flows.dashboard.run_facts import RunFacts
@@ -22,6 +23,8 @@ class Running:
 
     run: RunFacts
     stages: Sequence[Progress]
+    live: Mapping[str, Sequence[Live]]
+    """What trainings show of themselves, by stage/fingerprint."""
     to_come: Mapping[str, Sequence[str]]
 
 
@@ -35,11 +38,15 @@ class Ended:
     """None where the file of its recipe is not known."""
 
 
-def now_page(known: Known) -> Iterator[tuple[str, bytes]]:
-    """Path and content of the front page. Raises StoreError."""
+def now_page(known: Known) -> Iterator[tuple[str, bytes | None]]:
+    """Path and content of the front page, and of pictures on it; None for one that is there. Raises StoreError."""
     own = [run for run in known.runs.values() if run.record.part_of is None]
     running = [run for run in own if run.state == "running"]
+    shown = [_running(known, run, own) for run in running[:AT_MOST]]
     ended = [*_ended(known, own)]
+    drawings = {one.picture: one.drawing for run in shown for some in run.live.values() for one in some if one.picture}
+    for path, drawing in drawings.items():
+        yield path, None if path in known.kept else drawing
     yield (
         "index.html",
         render(
@@ -47,7 +54,7 @@ def now_page(known: Known) -> Iterator[tuple[str, bytes]]:
             "index.html",
             room="Now",
             known=known,
-            running=[Running(run, progress(known, run), _to_come(known, run, own)) for run in running[:AT_MOST]],
+            running=shown,
             more_running=max(0, len(running) - AT_MOST),
             ended=ended[:AT_MOST],
             more_ended=max(0, len(ended) - AT_MOST),
@@ -57,6 +64,12 @@ def now_page(known: Known) -> Iterator[tuple[str, bytes]]:
             at_most=AT_MOST,
         ),
     )
+
+
+def _running(known: Known, run: RunFacts, own: Sequence[RunFacts]) -> Running:
+    stages = progress(known, run)
+    found = {one.stage.artifact: live(known, one.stage.artifact) for one in stages}
+    return Running(run, stages, found, _to_come(known, run, own))
 
 
 def _ended(known: Known, own: Sequence[RunFacts]) -> Iterator[Ended]:

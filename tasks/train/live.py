@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from infra.artifact import Draft
 from infra.errors import UserError
 from tasks.sections import Training
-from tasks.stages import CURVE_FILE
+from tasks.stages import CURVE_FILE, GLANCE_FILE, GLANCES_FILE
 from tasks.train import ranks
 from tasks.train.curves import write_curve
 from tasks.train.fit import CurvePoint, Fit, Loss
@@ -27,7 +27,6 @@ from tasks.train.rules import broken
 
 EVERY_S = 60.0
 """The curve is written again after so long."""
-GLANCES_FILE, GLANCE_FILE = "glances.parquet", "glance.webp"
 _GLANCES = pa.schema([("step", pa.int64()), ("distance_to_own_teacher", pa.float64()), ("straightness", pa.float64())])
 
 

@@ -17,7 +17,7 @@ from infra.store.local import LocalStore
 from tasks.progress import Progress, silent
 from tasks.sections import Reflow, ReflowJob, ReflowPhase
 from tasks.stage import run_stage
-from tasks.stages import STAGES
+from tasks.stages import GLANCE_FILE, GLANCES_FILE, STAGES
 from tasks.train import live
 from tests.tasks.conftest import PERF, Killed, killed_after
 
@@ -57,11 +57,11 @@ def test_killed_twice_it_was_seen_all_the_way_and_makes_the_same(
     for told in (15, 17):  # after the look at 12, and after the curve at 25
         with pytest.raises(Killed):
             reflowed(watched(), inputs, store, killed_after(told))
-    seen = table(store, live.GLANCES_FILE).to_pydict()
+    seen = table(store, GLANCES_FILE).to_pydict()
     assert seen["step"] == [6, 12, 18, 24] and all(value > 0 for value in seen["distance_to_own_teacher"])
     assert all(value > 0 for value in seen["straightness"])
     assert table(store, "curve.parquet").to_pydict()["step"] == [25]
-    (sheet,) = (path for path in store.list("reflow") if path.endswith(live.GLANCE_FILE))
+    (sheet,) = (path for path in store.list("reflow") if path.endswith(GLANCE_FILE))
     assert store.read(sheet)[8:12] == b"WEBP"
     made = reflowed(watched(), inputs, store)
     assert made.digest == undisturbed
@@ -96,6 +96,6 @@ def test_what_was_seen_and_is_damaged_is_seen_again(
     store = LocalStore(tmp_path)
     with pytest.raises(Killed):
         reflowed(watched(), inputs, store, killed_after(15))
-    (path,) = (path for path in store.list("reflow") if path.endswith(live.GLANCES_FILE))
+    (path,) = (path for path in store.list("reflow") if path.endswith(GLANCES_FILE))
     store.write(path, b"torn")
     assert reflowed(watched(), inputs, store).digest == undisturbed
