@@ -18,12 +18,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from flows.deploy.rerunning import rerun
 from flows.recipes import chain_of, load_recipe
 from flows.server.children import LOST
-from flows.server.connection import standing
 from flows.server.local import Endpoint, standing_server
 from infra.artifact import Artifact
 from infra.store import Store, open_store
@@ -219,7 +219,8 @@ def stage(
             for name, value in reach.items():
                 patch.setenv(name, value)
             cli(folder, "deploy", "--pools", "pools.yaml")
-            with standing(), get_client(sync_client=True) as client:
+            told = {PREFECT_API_URL: server.endpoint.url, PREFECT_API_AUTH_STRING: server.endpoint.auth}
+            with temporary_settings(told), get_client(sync_client=True) as client:
                 site = Site(folder, client, reach)
                 workers = {"cpu": site.worker("cpu", pool="cpu")}
                 workers |= {f"gpu-{device}": site.worker(f"gpu-{device}", device) for device in ("1", "2")}
