@@ -18,7 +18,11 @@ POINTS = 200
 
 @dataclass(frozen=True)
 class Progress:
-    """A running stage. `total` is how many units an earlier run of the recipe did; None where there was none."""
+    """A running stage.
+
+    `total` is of how many units: as its record says, in older ones as many as the run before did; None where nobody
+    knows.
+    """
 
     stage: StageRun
     run: RunFacts
@@ -27,12 +31,17 @@ class Progress:
     """When each of the units that are there was written."""
 
     @property
+    def done(self) -> int | None:
+        """How many units are there; None where others do them."""
+        return self.stage.units if self.stage.done is None else self.stage.done
+
+    @property
     def left_s(self) -> float | None:
         """Seconds to go, as fast as so far; None where that cannot be told."""
-        done = self.stage.units
-        if not self.total or not done or self.stage.seconds <= 0:
+        made = self.stage.units
+        if not self.total or not made or self.done is None or self.stage.seconds <= 0:
             return None
-        return max(0, self.total - done) * self.stage.seconds / done
+        return max(0, self.total - self.done) * self.stage.seconds / made
 
     @property
     def pace(self) -> str:
@@ -53,7 +62,7 @@ class Progress:
 def progress(known: Known, run: RunFacts) -> list[Progress]:
     """The stages of a run, and of what it sent to others, that are under way. Raises StoreError."""
     return [
-        Progress(stage, one, _total(known, one, stage.stage), _committed(known, stage.artifact))
+        Progress(stage, one, stage.total or _total(known, one, stage.stage), _committed(known, stage.artifact))
         for one in (run, *run.parts)
         for stage in one.record.stages
         if stage.state == "running" and one.state == "running"

@@ -87,6 +87,8 @@ class Watch:
             "device_seconds": seconds * self.devices,
             "unit": self.unit,
             "units": self.units if self.unit else None,
+            "done": self._last[0] if self._last else None,
+            "total": self.total or None,
             "samples_per_second": self.samples / self.working_s if self.working_s > 0 else None,
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBI,
             "peak_device_memory_bytes": gpu.max_memory_allocated() if gpu and not by_others else None,

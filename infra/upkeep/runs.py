@@ -59,6 +59,8 @@ class StageRun(Record):
     device_seconds: float | None = Field(default=None, description="wall time x devices used, s")
     unit: str | None = Field(default=None, description="what progress is counted in: pairs, steps, images, ...")
     units: int | None = Field(default=None, description="how many of them this run did")
+    done: int | None = Field(default=None, description="how many of them are there, with what was there before")
+    total: int | None = Field(default=None, description="how many of them the stage has in all")
     samples_per_second: float | None = Field(
         default=None, description="samples per second of work in this run (a training step is a batch of them)"
     )

@@ -16,6 +16,13 @@ def test_what_is_left_is_told_by_an_earlier_run(small: Small) -> None:
     assert own.left_s is None, "others do it"
 
 
+def test_a_record_that_says_of_how_many_is_believed(small: Small) -> None:
+    """Of 4,000 there were 1,000 before; 2,000 took a minute."""
+    _, sent = progress(small.known, small.known.runs["2026-11-22T055000-eeeeee"])
+    told = replace(sent, stage=sent.stage.model_copy(update={"units": 2000, "done": 3000}), total=4000)
+    assert (told.done, told.left_s) == (3000, 30.0)
+
+
 def test_a_lost_run_makes_no_progress(small: Small) -> None:
     assert not progress(small.known, small.known.runs["2026-11-22T040000-dddddd"])
 

@@ -33,6 +33,7 @@ def _watch(config: Section, *reports: tuple[float, int, str]) -> Watch:
 def test_what_was_there_before_is_not_counted() -> None:
     told = _watch(World(), (5, 600, "pairs"), (7, 640, "pairs"), (9, 720, "pairs")).measured()
     assert (told["unit"], told["units"], told["samples_per_second"]) == ("pairs", 120, 30.0)
+    assert (told["done"], told["total"]) == (720, 1000)
     assert told["seconds"] == told["device_seconds"] == 10.0
 
 
