@@ -49,7 +49,8 @@ def standing_server(prefect_home: Path) -> Iterator[Endpoint]:
 @pytest.fixture(scope="session")
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server that checks keys and knows no create-once."""
-    with rclone_server(tmp_path_factory.mktemp("rclone") / "served") as server:
+    # A folder that one run emptied while another wrote into it is "gone" for as long as rclone believes its cache.
+    with rclone_server(tmp_path_factory.mktemp("rclone") / "served", "--dir-cache-time=1s") as server:
         yield server
 
 

@@ -147,7 +147,9 @@ def _labels_of(legend: str) -> list[str]:
 def test_the_choice_of_recipes_is_that_of_the_store(prometheus: str) -> None:
     (variable,) = DASHBOARD["templating"]["list"]
     metric, label = variable["query"].removeprefix("label_values(").removesuffix(")").split(", ")
-    assert {one["metric"][label] for one in ask(prometheus, metric)} == {"mini", "tiny", "killed"}
+    assert {one["metric"][label] for one in ask(prometheus, metric)} == {
+        "mini", "tiny", "killed", "sd15", small_store.LONG
+    }  # fmt: skip
 
 
 def test_who_knows_no_password_reads_nothing(prometheus: str) -> None:
