@@ -28,7 +28,7 @@ from flows.page_names import report_path
 from flows.server.local import state_folder
 from infra.errors import UserError
 from infra.private import write_private
-from infra.store import Store, StoreError
+from infra.store import Store
 
 AUTH = "INSTAFLOW_DASHBOARD_AUTH"
 """Variable with `user:password`; where it is not set, a password is made for as long as the server runs."""
@@ -144,13 +144,13 @@ def password() -> Iterator[tuple[str, Path | None]]:
 
 
 def _keep_fresh(site: LiveSite, is_over: threading.Event) -> None:
-    """A store that fails for a while leaves the pages as they are."""
+    """A store that fails for a while, or prices that cannot be read, leave the pages as they are."""
     wait_s = EVERY_S
     while not is_over.wait(wait_s):
         started = time.monotonic()
         try:
             site.refresh()
-        except StoreError as error:
+        except UserError as error:
             _log.warning("the dashboard stays as it was: %s", error)
         wait_s = max(EVERY_S, TIMES * (time.monotonic() - started))
 

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
@@ -23,6 +23,7 @@ from flows.dashboard import serving as module
 from flows.dashboard.runs import SIDE_BY_SIDE
 from flows.dashboard.serving import AUTH, LiveSite, password, serving
 from flows.page_names import card_path, report_path
+from flows.run.costs import FILE
 from flows.server.local import state_folder
 from infra.errors import UserError
 from infra.store import Store, open_store
@@ -112,12 +113,30 @@ def test_what_changes_is_shown(store: Store, monkeypatch: pytest.MonkeyPatch) ->
     with serving(store, 0, KNOWN) as url:
         before = ask(f"{url}runs.html")[1]
         write_run(store, record("run-2", "mini", [], hours=0, state="running"))
-        until = time.monotonic() + 60
-        while b"run-2" not in ask(f"{url}runs.html")[2]:
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        _until(lambda: b"run-2" in ask(f"{url}runs.html")[2])
         after = ask(f"{url}runs.html")[1]
         assert before is not None and after is not None and before.headers["ETag"] != after.headers["ETag"]
+
+
+def test_prices_that_cannot_be_read_for_a_while_end_nothing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    prices = tmp_path / "site.yaml"
+    monkeypatch.setenv(FILE, str(prices))
+    monkeypatch.setattr(module, "EVERY_S", 0.05)
+    prices.write_text("cost: {cpu: 1/h}")
+    with serving(store, 0, KNOWN) as url:
+        prices.write_text("cost: {cpu:")
+        _until(lambda: "stays as it was" in caplog.text)
+        prices.write_text("cost: {}")
+        _until(lambda: "has no prices" in ask(f"{url}cost.html")[2].decode())
+
+
+def _until(there: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not there():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_a_port_that_is_taken_is_named(store: Store) -> None:
