@@ -6,7 +6,7 @@ The pictures are volatile: shown by pages, no part of what a shard is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,11 +36,16 @@ class Look:
     def draw(self, model: TextToImage, path: Path) -> Iterator[Path]:
         """The path, where the pictures have been written to it: not without a latent, or room on the GPU to decode."""
         try:
-            pictures = [model.decode(latent[None].nan_to_num())[0] for latent in self.latents]
+            pictures = decoded(model, self.latents)
         except torch.OutOfMemoryError as error:  # a look is worth no run
             _log.warning("no picture of %s: %s", path.stem, error)
             return
         if pictures:
-            shown = [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in pictures]
-            path.write_bytes(side_by_side(shown, 2 * SIDE))
+            path.write_bytes(side_by_side(pictures, 2 * SIDE))
             yield path
+
+
+def decoded(model: TextToImage, latents: Iterable[Tensor]) -> list[Image.Image]:
+    """The pictures of latents, one at a time: what is looked at has to cost no memory. No number counts as zero."""
+    pictures = (model.decode(latent[None].nan_to_num())[0] for latent in latents)
+    return [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in pictures]

@@ -1,4 +1,4 @@
-"""Pictures side by side as one small WebP: what a page shows of many."""
+"""Pictures side by side, in one row or several, as one small WebP: what a page shows of many."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ def gap(side: int = SIDE) -> int:
 
 
 def side_by_side(pictures: Sequence[Image.Image], side: int = SIDE) -> bytes:
+    """One row of :func:`sheet`."""
+    return sheet([pictures], side)
+
+
+def sheet(rows: Sequence[Sequence[Image.Image]], side: int = SIDE) -> bytes:
     """Pictures of one size as a WebP: small ones enlarged by a whole factor, to the pixel, large ones made small."""
-    cells = [_fitted(picture, side) for picture in pictures]
-    wide, high = cells[0].size
-    strip = Image.new("RGBA", (len(cells) * (wide + gap(side)) - gap(side), high))
-    for number, cell in enumerate(cells):
-        strip.paste(cell, (number * (wide + gap(side)), 0))
+    cells = [[_fitted(picture, side) for picture in row] for row in rows]
+    wide, high = (pixels + gap(side) for pixels in cells[0][0].size)
+    drawn = Image.new("RGBA", (len(cells[0]) * wide - gap(side), len(cells) * high - gap(side)))
+    for line, row in enumerate(cells):
+        for column, cell in enumerate(row):
+            drawn.paste(cell, (column * wide, line * high))
     buffer = io.BytesIO()
-    strip.save(buffer, "WEBP", lossless=max(pictures[0].size) <= SIDE, quality=90)
+    drawn.save(buffer, "WEBP", lossless=max(rows[0][0].size) <= SIDE, quality=90)
     return buffer.getvalue()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,12 +12,14 @@ from torch import Tensor
 
 from models.pipelines.text_to_image import TextToImage
 from models.solvers import straightness
+from tasks.data.looks import decoded
+from tasks.data.strip import sheet
 from tasks.sections import Precision
 from tasks.train.pair_sets import PairSets
 from tasks.train.precision import autocast
 
-PAIRS, PICTURES, LARGEST = 16, 8, 128
-"""Pairs that are drawn; those shown; pixels per side in the sheet."""
+PAIRS, PICTURES, SIDE = 16, 8, 128
+"""Pairs that are drawn; those shown; pixels per side of one in the sheet."""
 STEPS = 8
 """Euler steps along which straightness is measured."""
 
@@ -40,7 +41,7 @@ class Glancing:
     pairs: PairSets
     precision: Precision
     is_flow: bool
-    _theirs: list[Tensor] = field(default_factory=list)
+    _theirs: list[Image.Image] = field(default_factory=list)
 
     @torch.no_grad()
     def __call__(self) -> Glance:
@@ -50,29 +51,14 @@ class Glancing:
         with autocast(self.model, self.precision):
             drawn = self.model.sample(noise, prompts, 1, 1.0, solver)
             s = self._straightness(noise, prompts) if self.is_flow and solver == "euler" else None
-        self._theirs = self._theirs or self._pictures(latent)
-        return Glance((drawn - latent).square().mean().item(), s, _sheet([self._theirs, self._pictures(drawn)]))
+        self._theirs = self._theirs or decoded(self.model, latent[:PICTURES])
+        rows = [self._theirs, decoded(self.model, drawn[:PICTURES])]
+        return Glance((drawn - latent).square().mean().item(), s, sheet(rows, SIDE))
 
     def _straightness(self, noise: Tensor, prompts: Sequence[str]) -> float:
         noise = noise.to(self.model.device)
         values, _ = straightness(self.model.velocity(), noise, self.model.encode(prompts), STEPS)
         return values.mean().item()
 
-    def _pictures(self, latents: Tensor) -> list[Tensor]:
-        return [self.model.decode(latent[None])[0] for latent in latents[:PICTURES]]
-
 
 Look = Callable[[], Glance]
-
-
-def _sheet(rows: Sequence[Sequence[Tensor]]) -> bytes:
-    """Rows of pictures uint8 [3, H, W], shrunk where they are large."""
-    pictures = [[Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in row] for row in rows]
-    side = min(LARGEST, pictures[0][0].width)
-    sheet = Image.new("RGB", (side * len(pictures[0]), side * len(pictures)))
-    for y, row in enumerate(pictures):
-        for x, picture in enumerate(row):
-            sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (x * side, y * side))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "WEBP", quality=85)
-    return buffer.getvalue()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.data.strip import SIDE, gap, side_by_side
+from tasks.data.strip import SIDE, gap, sheet, side_by_side
 
 
 @pytest.mark.parametrize("side", [SIDE, 2 * SIDE])
@@ -24,3 +24,11 @@ def test_small_pictures_are_enlarged_to_the_pixel(side: int) -> None:
 def test_large_pictures_are_made_small_and_keep_their_shape() -> None:
     strip = Image.open(io.BytesIO(side_by_side([Image.new("RGB", (1024, 512), "red")] * 2)))
     assert strip.format == "WEBP" and strip.size == (2 * SIDE + gap(), SIDE // 2)
+
+
+def test_rows_lie_over_one_another() -> None:
+    rows = [[Image.new("RGB", (SIDE, SIDE), colour) for colour in row] for row in (["red", "lime"], ["blue", "white"])]
+    drawn = Image.open(io.BytesIO(sheet(rows))).convert("RGB")
+    assert drawn.size == (2 * SIDE + gap(), 2 * SIDE + gap())
+    corners = [drawn.getpixel((x, y)) for y in (0, drawn.height - 1) for x in (0, drawn.width - 1)]
+    assert corners == [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)]
