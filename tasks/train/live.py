@@ -51,7 +51,8 @@ class Live:
 
     def resume(self, training: Fit) -> None:
         """Go on from what was seen up to this step. Raises UserError where that breaks a rule already, StoreError."""
-        found = self._read(training.step) if ranks.is_first() else None
+        looks = self.config.evaluate_every_steps is not None
+        found = self._read(training.step) if looks and ranks.is_first() else None
         self.glances = ranks.told(found) or []
         if wrong := self._wrong(training):
             raise UserError(wrong)
