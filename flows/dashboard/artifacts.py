@@ -18,14 +18,15 @@ from flows.dashboard.render import facts, paged, render
 from flows.page_names import card_path, report_path
 from infra.artifact import Artifact
 from infra.artifact.manifest import Manifest
+from infra.artifact.names import Naming
 from infra.artifact.redo import Redo
 from infra.upkeep.inventory import Pin
 from infra.upkeep.runs import changed_fields
 from tasks.stages import STAGES
 
 AT_ONCE = 100
-FILES, FIELDS, LACKING = 50, 200, 5
-"""Files, fields and damages that a card shows."""
+FILES, FIELDS, LACKING, NAMES = 50, 200, 5, 20
+"""Files, fields, damages and former names that a card shows."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ def _card(known: Known, line: Line, look: str | None) -> bytes:
         one=line,
         manifest=manifest,
         look=look,
+        called=known.named.get(base, {}),
+        called_before=[*_called_before(known, base)][:NAMES],
         report=report_path(base) if known.is_served and manifest and manifest.stage == "report" else None,
         verified=known.seen.verified.get(base),
         lacking=known.seen.lacks(line.artifact)[:LACKING] if line.artifact else (),
@@ -184,6 +187,13 @@ def _card(known: Known, line: Line, look: str | None) -> bytes:
         makers=[*_makers(manifest)] if manifest else (),
         files=manifest.files[:FILES] if manifest else (),
     )
+
+
+def _called_before(known: Known, base: str) -> Iterator[tuple[str, Naming]]:
+    """The names that were taken from an artifact, each with what it stands for now."""
+    for name, record in known.seen.names.items():
+        if record.now.artifact != base and any(one.artifact == base for one in record.history):
+            yield name, record.now
 
 
 def _note(known: Known, one: Input) -> str:

@@ -11,6 +11,7 @@ from flows.dashboard.evaluations import Evaluation, read_evaluations
 from flows.dashboard.lineage import Lineage
 from flows.dashboard.reading import Seen, read
 from flows.dashboard.run_facts import RunFacts, run_facts
+from infra.artifact.names import Naming
 from infra.store import Store
 from infra.upkeep.runs import RunRecord
 
@@ -43,6 +44,11 @@ class Known:
     def cards(self) -> frozenset[str]:
         """stage/fingerprint of everything that has a card: whole, damaged or unfinished."""
         return frozenset([*self.seen.artifacts, *self.seen.broken, *self.seen.unfinished])
+
+    @property
+    def named(self) -> Mapping[str, Mapping[str, Naming]]:
+        """What people call artifacts, by stage/fingerprint."""
+        return self.seen.named
 
     def has_card(self, base: str) -> bool:
         """Whether an artifact has a card to link to."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection, Container, Mapping
 from typing import Protocol
 
 from markupsafe import Markup, escape
@@ -17,19 +17,24 @@ _KINDS = {
 
 
 class HasCards(Protocol):
-    """Knows what has a card."""
+    """Knows what has a card, and a name."""
 
     @property
     def cards(self) -> Container[str]:
         """By stage/fingerprint."""
 
+    @property
+    def named(self) -> Mapping[str, Collection[str]]:
+        """What people call it, by stage/fingerprint."""
+
 
 def artifact_link(base: str, known: HasCards, root: str) -> Markup:
-    """An artifact by its short name, a link where it has a card."""
+    """An artifact by its short name and by those that people gave it, a link where it has a card."""
     if base not in known.cards:
         return Markup(f'<span class="gone">{escape(base[:80])}</span>')
     stage, _, fingerprint = base.partition("/")
-    return Markup(f'<a href="{root}{card_path(base)}">{escape(stage[:40])}/<code>{fingerprint[:8]}</code></a>')
+    called = "".join(f' <b class="name">{escape(name[:40])}</b>' for name in known.named.get(base, ()))
+    return Markup(f'<a href="{root}{card_path(base)}">{escape(stage[:40])}/<code>{fingerprint[:8]}</code></a>{called}')
 
 
 def run_link(record: RunRecord, root: str) -> Markup:

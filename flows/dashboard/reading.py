@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from infra.artifact import MANIFEST, Artifact
 from infra.artifact.manifest import BASE, Record
+from infra.artifact.names import NAMES, NameRecord, Naming
 from infra.artifact.redo import Redo, marks_among
 from infra.errors import UserError
 from infra.store import Store
@@ -56,6 +57,8 @@ class Seen:
     """By recipe and id of the stage."""
     pins: Mapping[str, Pin]
     """By stage/fingerprint."""
+    names: Mapping[str, NameRecord]
+    """What people call artifacts, by name."""
     verified: Mapping[str, Verified]
     """When every byte of it was last read and found right, by stage/fingerprint: of those that are as they were."""
     damaged: Sequence[Damaged]
@@ -80,6 +83,14 @@ class Seen:
             for base in (begun.artifact, *begun.inputs):
                 found.setdefault(base, {})[recipe] = None
         return {base: [*recipes] for base, recipes in found.items()}
+
+    @cached_property
+    def named(self) -> Mapping[str, Mapping[str, Naming]]:
+        """By stage/fingerprint: what the artifact is called now, and since when."""
+        found: dict[str, dict[str, Naming]] = {}
+        for name, record in sorted(self.names.items()):
+            found.setdefault(record.now.artifact, {})[name] = record.now
+        return found
 
     @cached_property
     def run_by_id(self) -> Mapping[str, RunRecord]:
@@ -117,6 +128,7 @@ def read(store: Store, now: datetime) -> Seen:
         refs={(path[0], path[1]): one for path, one in records.of("refs", 2, Ref).items()},
         begun={(path[0], path[1]): one for path, one in records.of("begun", 2, Begun).items()},
         pins={one.artifact: one for one in records.of("pins", 2, Pin).values()},
+        names={path[0]: one for path, one in records.of(NAMES, 1, NameRecord).items()},
         verified=_verified(store, sizes, artifacts),
         damaged=damaged,
     )

@@ -14,6 +14,7 @@ from infra.artifact.redo import redo_units
 from infra.shards.shards import QuarantineRow
 from infra.store import Store
 from infra.upkeep.inventory import pin
+from infra.upkeep.naming import give_name
 from infra.upkeep.runs import Ref, RunRecord, StageRun, write_begun, write_ref, write_run
 from infra.upkeep.verify import VERIFIED, mark
 from tests.infra import small_pairs
@@ -22,6 +23,7 @@ from tests.tasks.small_run import NASTY
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 DAMAGED = "pairs/0123456789abcdef"
+CALLED = "mini-v2"
 LONG = "a-name-without-an-end-" * 12
 """A name that no line has room for."""
 ENVIRONMENT = {"host": "node-1", "python": "3.11.7", "torch": "2.13"}
@@ -41,6 +43,10 @@ def fill(store: Store, folder: Path) -> dict[str, Artifact]:
     unfinished = _unfinished(store, folder)
     write_begun(store, "killed", "pairs-1", unfinished, [first["prompts"].base])
     pin(store, first["distill"], f"the best so far {NASTY}")
+    give_name(first["distill"], CALLED)
+    give_name(second["distill"], CALLED, move=True, note=f"better {NASTY}")
+    give_name(first["reflow-1"], LONG[:80])
+    store.write("names/torn.json", b"{}")
     redo_units(store, first["pairs-1"].base, ["all"], "data/shard-000000.tar is damaged")
     mark(first["reflow-1"], [], {})
     store.write(f"{first['direct'].base}/{VERIFIED}", b"torn")

@@ -5,16 +5,23 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from flows.cli.app import app
+from flows.dashboard.artifacts import artifact_pages
+from flows.dashboard.known import look
 from flows.page_names import card_path
 from infra.artifact import Artifact
+from infra.artifact.names import NameRecord, Naming, name_path
+from infra.store import open_store
 from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
-from tests.flows.dashboard.small_store import UNFINISHED
+from tests.flows.dashboard.small_store import CALLED, NOW, UNFINISHED
+from tests.infra.chain import make
+from tests.tasks.small_run import NASTY
 
 
 def test_a_card_tells_all_of_an_artifact(pages: Mapping[str, str], small: Small) -> None:
@@ -33,6 +40,23 @@ def test_how_it_stands_is_told(pages: Mapping[str, str], small: Small) -> None:
     assert "pinned" in Page(pages[card_path(small.made["distill"].base)]).text
     assert "unfinished" in Page(pages[card_path(UNFINISHED)]).text
     assert {"artifacts-of-pairs.html", "artifacts-that-are-damaged.html"} <= pages.keys()
+
+
+def test_a_card_says_what_it_is_called_and_what_it_was_called(pages: Mapping[str, str], small: Small) -> None:
+    before, now = (small.made[name] for name in ("distill", "distill again"))
+    assert f"Was called {CALLED}, which is {now.base[:16]} {CALLED} since" in Page(pages[card_path(before.base)]).text
+    text = Page(pages[card_path(now.base)]).text
+    assert f"{CALLED} since" in text and f"better {NASTY}" in text and "redone since" not in text
+    assert CALLED in Page(pages["models.html"]).text and CALLED in Page(pages["artifacts.html"]).text
+
+
+def test_a_name_given_to_other_content_says_so(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    artifact = make(store, "pairs", {})
+    old = Naming(artifact=artifact.base, digest="0" * 64, since=NOW.isoformat())
+    store.write(name_path("v1"), NameRecord(history=[old]).to_bytes())
+    (card,) = (data for path, data in artifact_pages(look(store, NOW)) if path == card_path(artifact.base))
+    assert "redone since It was 000000000000 when it was named" in Page(card.decode()).text
 
 
 def test_the_card_of_pairs_leads_to_their_pictures(pages: Mapping[str, str], small: Small) -> None:

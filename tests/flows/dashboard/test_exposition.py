@@ -19,7 +19,7 @@ def test_a_store_is_told_to_prometheus(small: Small) -> None:
     }  # fmt: skip
     assert values("instaflow_stage_units_done", "run", "stage") == {("2026-11-22T055001-ffffff", "pairs-1"): 6000}
     assert {*values("instaflow_stage_silent_seconds", "run").values()} == {0}
-    assert values("instaflow_damaged") == {(): 3} and values("instaflow_to_be_redone") == {(): 1}
+    assert values("instaflow_damaged") == {(): 4} and values("instaflow_to_be_redone") == {(): 1}
     assert values("instaflow_artifacts", "stage")[("distill",)] == 2
     assert sum(values("instaflow_device_seconds", "recipe", "stage").values()) == 285
     student = small.known.evaluations[small.made["evaluate again"].base].of_models

@@ -7,13 +7,18 @@ import pytest
 from flows.dashboard.links import artifact_link, badge, run_link
 from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
-from tests.flows.dashboard.small_store import DAMAGED, record
+from tests.flows.dashboard.small_store import CALLED, DAMAGED, record
 from tests.tasks.small_run import NASTY
 
 
 def test_what_has_a_card_is_a_link(small: Small) -> None:
     page = Page(artifact_link(DAMAGED, small.known, "../"))
     assert page.values("href") == ["../artifacts/pairs/0123456789abcdef.html"] and page.text == "pairs/01234567"
+
+
+def test_what_has_a_name_is_called_so(small: Small) -> None:
+    base = small.made["distill again"].base
+    assert Page(artifact_link(base, small.known, "")).text == f"{base[: len('distill/') + 8]} {CALLED}"
 
 
 @pytest.mark.parametrize("text", [NASTY, "x" * 1000])

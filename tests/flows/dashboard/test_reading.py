@@ -15,7 +15,7 @@ from infra.upkeep.inventory import wanted_by
 from infra.upkeep.runs import list_runs
 from infra.upkeep.verify import damages
 from tests.flows.dashboard.conftest import Small
-from tests.flows.dashboard.small_store import DAMAGED, NOW, UNFINISHED, record
+from tests.flows.dashboard.small_store import CALLED, DAMAGED, NOW, UNFINISHED, record
 from tests.infra.chain import make, make_chain
 
 
@@ -26,7 +26,15 @@ def test_all_that_is_there_is_seen(small: Small) -> None:
     assert [run.run_id for run in seen.runs] == [run.run_id for run in reversed(list_runs(small.store))]
     assert [*seen.pins] == [small.made["distill"].base] and [*seen.marks] == [small.made["pairs-1"].base]
     damaged = {one.path for one in seen.damaged}
-    assert damaged == {f"{DAMAGED}/{MANIFEST}", "runs/2026-11-22T050000-torn.json", "refs/mini/torn.json"}
+    records = {"runs/2026-11-22T050000-torn.json", "refs/mini/torn.json", "names/torn.json"}
+    assert damaged == {f"{DAMAGED}/{MANIFEST}", *records}
+
+
+def test_a_name_is_that_of_what_it_stands_for_now(small: Small) -> None:
+    student = small.made["distill again"]
+    named = small.known.seen.named
+    assert [*named[student.base]] == [CALLED] and named[student.base][CALLED].digest == student.digest
+    assert small.made["distill"].base not in named
 
 
 def test_what_is_wanted_is_what_the_inventory_says(tmp_path: Path) -> None:
