@@ -139,9 +139,11 @@ class _Dispatch:
         """Send children until the store has it; who dies without anything made is not replaced for long."""
         self.over = {run.id for run in self.children.all() if is_over(run)}  # of before a restart
         fruitless = 0
+        self._show()  # what was there before
         while True:
             deaths = self._await()
             if artifact := self._finished():
+                self._show()
                 return artifact
             fruitless = 0 if self._grown() else fruitless + 1
             if deaths and (fruitless == _FRUITLESS or (fruitless and not deaths[-1].is_crashed())):
@@ -198,9 +200,10 @@ class _Dispatch:
         self._say(f"{runs} on pool {self.errand.place.pool}")
 
     def _show(self) -> None:
-        """Tell the progress, as far as the store knows it."""
+        """Tell the progress, here and in the run's record, as far as the store knows it."""
         made, extent = done(self.draft, self.watch.extent), self.watch.extent
-        self.progress(made, extent.total, extent.unit)
+        for tell in (self.progress, self.watch):
+            tell(made, extent.total, extent.unit)
 
     def _say_untaken(self) -> None:
         pool = self.errand.place.pool

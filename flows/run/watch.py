@@ -78,17 +78,16 @@ class Watch:
     def measured(self) -> dict[str, float | int | str | None]:
         """The measured fields of a StageRun, so far."""
         seconds, gpu = self.seconds, cuda()
+        how_far = {"unit": self.unit, "done": self._last[0] if self._last else None, "total": self.total or None}
         if self.elsewhere:
-            return {"seconds": seconds}
+            return {"seconds": seconds, **how_far}
         by_others = self._by_others
         return {
             "seconds": seconds,
             "device": self._device(),
             "device_seconds": seconds * self.devices,
-            "unit": self.unit,
+            **how_far,
             "units": self.units if self.unit else None,
-            "done": self._last[0] if self._last else None,
-            "total": self.total or None,
             "samples_per_second": self.samples / self.working_s if self.working_s > 0 else None,
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBI,
             "peak_device_memory_bytes": gpu.max_memory_allocated() if gpu and not by_others else None,

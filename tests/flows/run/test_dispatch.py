@@ -142,8 +142,9 @@ def test_shares_are_given_out_and_finished_here(server: SyncPrefectClient, store
     assert sorted(hands.names) == shares, "not more than there are groups"
     (record,) = list_runs(store)
     assert {(one.run, one.teacher, one.teacher_digest) for one in hands.sent} == {(record.run_id, "mini", "d" * 64)}
-    assert record.stages[0].state == "done"
-    assert record.stages[0].device_seconds is None and record.device_seconds == 0, "who did it has measured it"
+    stage = record.stages[0]
+    assert (stage.state, stage.done, stage.total, stage.units) == ("done", UNITS, UNITS, None), "what all made together"
+    assert stage.device_seconds is None and record.device_seconds == 0, "who did it has measured it"
     assert record.flow_run and server.read_flow_run(UUID(record.flow_run)).state_name == "Completed"
     assert whole(the_job(open_store(tmp_path / "alone"))).digest == made.digest
 
