@@ -23,6 +23,7 @@ from infra.shards.shards import (
     write_shard,
 )
 from models.pipelines.text_to_image import TextToImage
+from tasks.batches import Batches
 from tasks.data.load import load_model
 from tasks.data.looks import Look
 from tasks.data.part_prompts import PartPrompts, Prompt
@@ -79,6 +80,7 @@ class SolvePairs(StageWork[PairsJob]):
         self.prompts = PartPrompts(self.inputs["prompts"], self.config.part)
         counted = self.config.model_copy(update={"samples": len(self.prompts)})
         work.extent = work.stage.extent(counted, self.inputs)
+        self.batches = Batches(work.performance.sample_batch_size)
 
     @cached_property
     def model(self) -> TextToImage:
@@ -139,19 +141,23 @@ class SolvePairs(StageWork[PairsJob]):
 
     def _solve(self, prompts: Sequence[Prompt], tally: Tally) -> Iterator[Sample]:
         """The shard's samples, batch by batch, checked by nobody yet."""
-        config, model, size = self.config, self.model, self.work.performance.sample_batch_size
-        for start in range(0, len(prompts), size):
-            batch = prompts[start : start + size]
-            texts = [text for _, text in batch]
-            seeds = [derive_seed(config.seed, "pairs", config.part, config.round, index) for index, _ in batch]
-            noise = sample_noise(seeds, model.latent_shape)
-            tally.truncated_prompts += model.truncated(texts)
-            started = time.monotonic()
-            latent = model.sample(noise, texts, config.steps, config.guidance, config.solver)
-            tally.teacher_s += time.monotonic() - started
-            for row, ((index, text), seed) in enumerate(zip(batch, seeds, strict=True)):
-                yield Sample(f"{index:09d}", noise[row].numpy(), latent[row].numpy(), text, seed, index)
-            self.work.advance(len(batch))
+        for samples in self.batches(range(len(prompts)), partial(self._solved, prompts, tally)):
+            yield from samples
+            self.work.advance(len(samples))
+
+    def _solved(self, prompts: Sequence[Prompt], tally: Tally, rows: range) -> list[Sample]:
+        config, model, batch = self.config, self.model, prompts[rows.start : rows.stop]
+        texts = [text for _, text in batch]
+        seeds = [derive_seed(config.seed, "pairs", config.part, config.round, index) for index, _ in batch]
+        noise = sample_noise(seeds, model.latent_shape)
+        started = time.monotonic()
+        latent = model.sample(noise, texts, config.steps, config.guidance, config.solver)
+        tally.teacher_s += time.monotonic() - started
+        tally.truncated_prompts += model.truncated(texts)
+        return [
+            Sample(f"{index:09d}", noise[row].numpy(), latent[row].numpy(), text, seed, index)
+            for row, ((index, text), seed) in enumerate(zip(batch, seeds, strict=True))
+        ]
 
     def finish(self, units: Units) -> StageResult:
         """Merge the shards' indexes into one, so that a reader opens one file; sum up what the shards counted."""

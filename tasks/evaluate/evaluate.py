@@ -20,6 +20,7 @@ from models.judges.pixels import pictures_at
 from models.pipelines.text_to_image import Sampler, TextToImage
 from models.resizing import Resize
 from models.solvers import straightness
+from tasks.batches import Batches
 from tasks.data.drawn import paired
 from tasks.data.load import load_model
 from tasks.data.picture_batches import picture_batches
@@ -75,6 +76,7 @@ class Evaluation(StageWork[EvaluateJob]):
         self.real = Real(self.inputs, self.config)
         self.cells, self.shards = cells(self.config, self.inputs), shards(self.config)
         self.simulated = simulated(self.config, self.inputs)
+        self.batches = Batches(work.performance.sample_batch_size)
         self._records: dict[str, UnitRecord] = {}
         self._models: dict[str, TextToImage] = {}
 
@@ -146,16 +148,19 @@ class Evaluation(StageWork[EvaluateJob]):
 
     def sample(self, cell: Cell, pictures: range) -> Sampled:
         """The cell's samples; the same noise and captions for every cell."""
-        sampled, size = Sampled(), self.work.performance.sample_batch_size
+        sampled = Sampled()
         if cell.solver is None:
             return self._read(sampled, pictures)
         model, sample = self.model(cell.role), self._sampler(cell)
-        for start in range(pictures.start, pictures.stop, size):
-            batch = range(start, min(start + size, pictures.stop))
-            prompts = self.prompts(batch)
-            latent = sample(sample_noise(seeds_of(self.config.seed, batch), model.latent_shape), prompts)
-            sampled.add(self._seen(pictures_at(model.decode(latent), self.resize), batch), latent)
-            self.work.advance(len(batch))
+
+        def drawn(batch: range) -> tuple[Seen, Tensor]:
+            noise = sample_noise(seeds_of(self.config.seed, batch), model.latent_shape)
+            latent = sample(noise, self.prompts(batch))
+            return self._seen(pictures_at(model.decode(latent), self.resize), batch), latent
+
+        for seen, latent in self.batches(pictures, drawn):
+            sampled.add(seen, latent)
+            self.work.advance(len(latent))
         return sampled
 
     def _seen(self, pictures: Tensor, numbers: range) -> Seen:
@@ -214,17 +219,19 @@ class Evaluation(StageWork[EvaluateJob]):
 
     def _straightness(self, role: Role) -> Made:
         """S per element of the guided field, Euler with ``teacher_steps`` steps, and a few of its paths."""
-        config, model, size = self.config, self.model(role), self.work.performance.sample_batch_size
-        velocity, values, paths = model.velocity(guidance_of(role, config)), [], None
-        for start in range(0, config.straightness_images, size):
-            indices = range(start, min(start + size, config.straightness_images))
+        config, model, values, paths = self.config, self.model(role), list[Tensor](), list[Tensor]()
+        velocity = model.velocity(guidance_of(role, config))
+
+        def followed(indices: range) -> tuple[Tensor, Tensor]:
             noise = sample_noise(seeds_of(config.seed, indices), model.latent_shape).to(model.device)
             s, path = straightness(velocity, noise, model.encode(self.prompts(indices)), config.teacher_steps)
+            return s, torch.stack([x[:PATHS] for x in path], dim=1)
+
+        for s, path in self.batches(range(config.straightness_images), followed):
             values.append(s)
-            self.work.advance(len(noise))
-            paths = torch.stack([x[:PATHS] for x in path], dim=1) if paths is None else paths
-        assert paths is not None
-        return {"paths": paths.float().cpu(), "straightness": torch.cat(values).double().cpu()}
+            paths.append(path)
+            self.work.advance(len(s))
+        return {"paths": torch.cat(paths)[:PATHS].float().cpu(), "straightness": torch.cat(values).double().cpu()}
 
     def _tensor(self, unit: str, name: str) -> Tensor:
         with safe_open(self._file(unit), "pt") as file:

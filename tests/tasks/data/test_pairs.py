@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -116,6 +117,20 @@ def test_pairs_do_not_depend_on_the_batch_size(
     assert torch.equal(noise, again[0]) and (texts, keys) == again[2:]
     # Convolutions of another batch size add in another order: equal to the last digits, not to the last bit.
     assert (latent - again[1]).abs().max() < 1e-5 * max(1.0, float(latent.std()))
+
+
+def test_what_does_not_fit_into_memory_is_solved_in_smaller_batches(
+    teacher: Folder, prompts: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, sample = run(LocalStore(tmp_path / "three"), teacher, prompts, batch_size=3), TextToImage.sample
+
+    def small(model: TextToImage, noise: Tensor, *told: Any) -> Tensor:
+        if len(noise) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sample(model, noise, *told)
+
+    monkeypatch.setattr(TextToImage, "sample", small)
+    assert run(LocalStore(tmp_path / "six"), teacher, prompts, batch_size=6).digest == expected.digest
 
 
 @pytest.mark.parametrize("told", [1, 2, 3, 4, 5])
