@@ -20,8 +20,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from flows.dashboard.known import Known, look
 from flows.dashboard.site import build
+from flows.observed.known import Known, look
 from flows.page_names import card_path, run_path
 from infra.store import Store, open_store
 from tests import ROOT

@@ -25,6 +25,7 @@ ROOMS = {
         "cli",
         "tracking",
         "dashboard",
+        "observed",
         "deploy",
         "pipeline",
         "stage_flows",

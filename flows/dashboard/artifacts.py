@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from flows.dashboard.facets import Facet, facet
-from flows.dashboard.known import Known
-from flows.dashboard.lineage import Input
 from flows.dashboard.pairs import newest
 from flows.dashboard.render import facts, paged, render
+from flows.observed.known import Known
+from flows.observed.lineage import Input
 from flows.page_names import card_path, report_path
 from infra.artifact import Artifact
 from infra.artifact.manifest import Manifest

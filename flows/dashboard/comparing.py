@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from flows.dashboard.evaluations import Evaluation
-from flows.dashboard.known import Known
-from flows.dashboard.run_facts import RunFacts
+from flows.observed.evaluations import Evaluation
+from flows.observed.known import Known
+from flows.observed.run_facts import RunFacts
 from infra.upkeep.runs import changed_fields
 from tasks.evaluate.change import Change, change, protocol_differs
 from tasks.evaluate.measured import Measured, of_own_guidance, shown_with_interval

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from flows.dashboard.known import Known
 from flows.dashboard.render import render
-from flows.dashboard.run_facts import RunFacts
+from flows.observed.known import Known
+from flows.observed.run_facts import RunFacts
 from flows.run.costs import Site, read_site
 from infra.errors import UserError
 from infra.store import StoreError

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from flows.dashboard import charts
-from flows.dashboard.known import Known
-from flows.dashboard.whole import table
+from flows.observed.known import Known
+from flows.observed.whole import table
 from infra.artifact import Artifact
 from tasks.stages import CURVE_FILE, STAGES
 

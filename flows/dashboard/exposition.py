@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from flows.dashboard.known import Known
-from flows.dashboard.run_facts import STATES, RunFacts
+from flows.observed.known import Known
+from flows.observed.run_facts import STATES, RunFacts
 from infra.upkeep.runs import StageRun
 from tasks.evaluate.measured import of_own_guidance
 from tasks.evaluate.metrics import METRICS

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from flows.dashboard import charts
-from flows.dashboard.known import Known
+from flows.observed.known import Known
 from tasks.stages import CURVE_FILE, GLANCE_FILE, GLANCES_FILE
 
 _FOLDER = re.compile(r"^[^/]+/[^/]+/(?:.+/)?checkpoints/([^/]+)/[^/]+$")

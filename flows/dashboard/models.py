@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from flows.dashboard import charts
 from flows.dashboard.curves import training_curves
-from flows.dashboard.evaluations import Evaluation
-from flows.dashboard.known import Known
 from flows.dashboard.pictures import draw_strip, prompts, strip_path
 from flows.dashboard.render import render
+from flows.observed.evaluations import Evaluation
+from flows.observed.known import Known
 from infra.artifact.fingerprint import canonical_json, sha256_bytes
 from tasks.evaluate.change import APART, Change, change, protocol_differs
 from tasks.evaluate.measured import Measured, measured_anywhere, of_own_guidance

@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from flows.dashboard.known import Known
 from flows.dashboard.live import Live, live
 from flows.dashboard.progress import Progress, progress
 from flows.dashboard.render import render
-from flows.dashboard.run_facts import RunFacts
+from flows.observed.known import Known
+from flows.observed.run_facts import RunFacts
 from flows.recipes import bundled
 
 AT_MOST = 20

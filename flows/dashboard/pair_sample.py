@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flows.dashboard.whole import table
+from flows.observed.whole import table
 from infra.artifact import Artifact
 from infra.artifact.manifest import FileRecord
 

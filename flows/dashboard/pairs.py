@@ -12,10 +12,10 @@ from PIL import Image
 from pydantic import JsonValue
 
 from flows.dashboard import charts
-from flows.dashboard.known import Known
 from flows.dashboard.pair_sample import Array, PairSample, Rejected, looks_at_rejected, pair_sample, rejected
 from flows.dashboard.render import render
-from flows.dashboard.whole import small_file
+from flows.observed.known import Known
+from flows.observed.whole import small_file
 from infra.artifact import Artifact
 from infra.artifact.manifest import FileRecord
 from tasks.data.strip import side_by_side

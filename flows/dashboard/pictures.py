@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from flows.dashboard.evaluations import Evaluation
+from flows.observed.evaluations import Evaluation
 from flows.page_names import slug
 from infra.artifact.manifest import FileRecord
 from infra.store import StoreError

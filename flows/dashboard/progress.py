@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from flows.dashboard.known import Known
-from flows.dashboard.run_facts import RunFacts
+from flows.observed.known import Known
+from flows.observed.run_facts import RunFacts
 from infra.upkeep.runs import StageRun
 
 _COMMITTED = re.compile(r"/units/[^/]+\.json$")  # of checkpoints only the last two are there

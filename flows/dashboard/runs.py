@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from flows.dashboard.comparing import compared
 from flows.dashboard.facets import Facet, facet
-from flows.dashboard.known import Known
 from flows.dashboard.render import paged, render
-from flows.dashboard.run_facts import RunFacts
+from flows.observed.known import Known
+from flows.observed.run_facts import RunFacts
 from flows.page_names import run_path
 
 AT_ONCE = 100

@@ -20,10 +20,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from flows.dashboard.exposition import CONTENT_TYPE, exposition
-from flows.dashboard.known import look
 from flows.dashboard.runs import COMPARE, comparison
 from flows.dashboard.site import files
-from flows.dashboard.whole import small_file
+from flows.observed.known import look
+from flows.observed.whole import small_file
 from flows.page_names import report_path
 from flows.server.local import state_folder
 from infra.errors import UserError

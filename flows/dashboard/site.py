@@ -9,12 +9,12 @@ from pathlib import Path
 import tasks.report
 from flows.dashboard.artifacts import artifact_pages
 from flows.dashboard.cost import cost_page
-from flows.dashboard.known import Known, look
 from flows.dashboard.models import model_pages
 from flows.dashboard.now import now_page
 from flows.dashboard.pairs import pair_pages
 from flows.dashboard.runs import run_pages
 from flows.dashboard.writing import Written, whole_files, write_site
+from flows.observed.known import Known, look
 from infra.store import Store
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from flows.dashboard.known import look
+from flows.observed.known import look
 from flows.tracking.mlflow import MLflow
 from flows.tracking.tensorboard import TensorBoard
 from flows.tracking.tracked import Tracked, to_be_tracked

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from flows.dashboard.evaluations import Evaluation
-from flows.dashboard.known import Known
-from flows.dashboard.whole import table
+from flows.observed.evaluations import Evaluation
+from flows.observed.known import Known
+from flows.observed.whole import table
 from infra.address import public
 from infra.artifact import Artifact
 from infra.errors import UserError

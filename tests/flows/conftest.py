@@ -17,6 +17,7 @@ from infra.store import open_store
 from tasks.stages import STAGES
 from tests import ROOT
 from tests.flows.kitchen import Kitchen
+from tests.flows.observed.small_store import Small, make_small
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -77,3 +78,9 @@ def kitchen(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Kitchen:
     kitchen = Kitchen(open_store(weights / "store"))
     monkeypatch.setattr(runner, "STAGE_FLOWS", dict.fromkeys(STAGES, kitchen.flow))
     return kitchen
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """One small store for all who look on; no test changes it."""
+    return make_small(tmp_path_factory.mktemp("small"))

@@ -12,14 +12,13 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from flows.dashboard.artifacts import artifact_pages
-from flows.dashboard.known import look
+from flows.observed.known import look
 from flows.page_names import card_path
 from infra.artifact import Artifact
 from infra.artifact.names import NameRecord, Naming, name_path
 from infra.store import open_store
-from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
-from tests.flows.dashboard.small_store import CALLED, NOW, UNFINISHED
+from tests.flows.observed.small_store import CALLED, NOW, UNFINISHED, Small
 from tests.infra.chain import make
 from tests.tasks.small_run import NASTY
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.dashboard.comparing import compared
-from tests.flows.dashboard.conftest import Small
+from tests.flows.observed.small_store import Small
 from tests.tasks.small_run import NASTY
 
 

@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 
 from flows.dashboard.cost import GRACE, cost_page
-from flows.dashboard.known import look
+from flows.observed.known import look
 from flows.run.costs import FILE
 from infra.errors import UserError
 from infra.store import open_store
 from infra.upkeep.runs import StageRun, write_run
 from infra.upkeep.sweep import garbage
 from infra.words import size
-from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
-from tests.flows.dashboard.small_store import NOW, record
+from tests.flows.observed.small_store import NOW, Small, record
 from tests.infra.chain import make_chain
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from flows.dashboard.curves import training_curves
-from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
+from tests.flows.observed.small_store import Small
 
 
 def test_each_kind_of_training_has_a_picture_of_its_newest(small: Small) -> None:

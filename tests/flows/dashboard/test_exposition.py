@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from flows.dashboard.exposition import exposition
-from tests.flows.dashboard.conftest import Small
+from tests.flows.observed.small_store import Small
 
 
 def test_a_store_is_told_to_prometheus(small: Small) -> None:

@@ -19,8 +19,7 @@ from flows.dashboard.site import build
 from flows.page_names import card_path
 from infra.store import open_store
 from tests.browser import PATIENCE_MS, chromium
-from tests.flows.dashboard.conftest import Small
-from tests.flows.dashboard.small_store import DAMAGED, NOW, UNFINISHED
+from tests.flows.observed.small_store import DAMAGED, NOW, UNFINISHED, Small
 from tests.screens import SIZES, shoot
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}

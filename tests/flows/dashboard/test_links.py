@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flows.dashboard.links import artifact_link, badge, run_link
-from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
-from tests.flows.dashboard.small_store import CALLED, DAMAGED, record
+from tests.flows.observed.small_store import CALLED, DAMAGED, Small, record
 from tests.tasks.small_run import NASTY
 
 

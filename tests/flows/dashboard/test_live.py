@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from flows.dashboard.known import look
 from flows.dashboard.live import live
 from flows.dashboard.now import now_page
+from flows.observed.known import look
 from infra.store import Store, open_store
 from infra.upkeep.runs import StageRun, write_run
 from tasks.stages import CURVE_FILE, GLANCE_FILE, GLANCES_FILE
 from tests.flows.dashboard.html import Page
-from tests.flows.dashboard.small_store import NOW, record
+from tests.flows.observed.small_store import NOW, record
 
 BASE = "reflow/00000000000000aa"
 FOLDERS = (f"{BASE}/checkpoints/phase-0-l2", f"{BASE}/redo/0123abcd/checkpoints/phase-1-l2")

@@ -8,14 +8,13 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from flows.dashboard.comparing import protocol_differs
-from flows.dashboard.known import look
 from flows.dashboard.models import model_pages
 from flows.dashboard.site import build, files
+from flows.observed.known import look
 from flows.page_names import card_path
 from infra.store import Store, open_store
-from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
-from tests.flows.dashboard.small_store import NOW
+from tests.flows.observed.small_store import NOW, Small
 from tests.tasks import small_run
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
+from tests.flows.observed.small_store import Small
 
 
 def test_what_runs_and_how_far(pages: Mapping[str, str]) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.dashboard.known import look
 from flows.dashboard.pairs import NEWEST, pair_pages
+from flows.observed.known import look
 from infra.shards.shards import QuarantineRow
 from infra.store import open_store
 from tests.flows.dashboard.html import Page
-from tests.flows.dashboard.small_store import NOW
+from tests.flows.observed.small_store import NOW
 from tests.infra.chain import make
 from tests.infra.small_pairs import commit, picture, shards
 from tests.tasks import small_run

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from flows.dashboard.evaluations import Evaluation
 from flows.dashboard.pictures import COLUMNS, draw_strip, prompts, strip_path
+from flows.observed.evaluations import Evaluation
 from infra.store import open_store
 from tasks.data.strip import SIDE, gap
-from tests.flows.dashboard.conftest import Small
+from tests.flows.observed.small_store import Small
 from tests.tasks.small_run import NASTY
 
 

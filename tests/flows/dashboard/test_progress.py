@@ -6,8 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from flows.dashboard.progress import progress
-from tests.flows.dashboard.conftest import Small
-from tests.flows.dashboard.small_store import NOW
+from tests.flows.observed.small_store import NOW, Small
 
 
 def test_what_is_left_is_told_by_an_earlier_run(small: Small) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from flows.dashboard.runs import comparison
 from flows.page_names import run_path
-from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
+from tests.flows.observed.small_store import Small
 
 
 def test_lists_hold_their_runs(pages: Mapping[str, str], small: Small) -> None:

@@ -29,8 +29,7 @@ from infra.errors import UserError
 from infra.store import Store, open_store
 from infra.upkeep.runs import write_run
 from tests import ROOT
-from tests.flows.dashboard.conftest import Small
-from tests.flows.dashboard.small_store import record
+from tests.flows.observed.small_store import Small, record
 from tests.tasks import small_run
 
 KNOWN = "somebody:a password"

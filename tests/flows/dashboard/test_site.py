@@ -15,16 +15,15 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from flows.dashboard import artifacts, runs
-from flows.dashboard.known import Known, look
 from flows.dashboard.site import build, files
+from flows.observed.known import Known, look
 from flows.page_names import card_path
 from infra.store import Store, open_store
 from infra.store.local import LocalStore
 from infra.upkeep.inventory import entries
 from infra.upkeep.runs import write_run
-from tests.flows.dashboard.conftest import Small
 from tests.flows.dashboard.html import Page
-from tests.flows.dashboard.small_store import DAMAGED, NOW, record
+from tests.flows.observed.small_store import DAMAGED, NOW, Small, record
 from tests.infra.chain import make, make_chain
 from tests.s3 import BUCKET, S3Server
 

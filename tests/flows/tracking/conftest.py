@@ -9,10 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.artifact import Artifact
-from tests.flows.dashboard.conftest import Small, small
+from tests.flows.observed.small_store import Small
 from tests.flows.tracking.expected import Expected
-
-__all__ = ["small"]
 
 
 @pytest.fixture(scope="package")

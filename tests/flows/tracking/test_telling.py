@@ -12,8 +12,7 @@ import pytest
 from flows.tracking.telling import tell
 from infra.errors import UserError
 from tests import ROOT
-from tests.flows.dashboard.conftest import Small
-from tests.flows.dashboard.small_store import NOW
+from tests.flows.observed.small_store import NOW, Small
 
 
 def test_the_command_tells_and_told_again_finds_it_told(small: Small, tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from flows.tracking.telling import Told, tell
 from infra.errors import UserError
-from tests.flows.dashboard.conftest import Small
-from tests.flows.dashboard.small_store import NOW
+from tests.flows.observed.small_store import NOW, Small
 from tests.flows.tracking.expected import Expected
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flows.tracking.tracked import Tracked, to_be_tracked
-from tests.flows.dashboard.conftest import Small
+from tests.flows.observed.small_store import Small
 from tests.flows.tracking.expected import Expected
 
 

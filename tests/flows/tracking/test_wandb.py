@@ -13,8 +13,7 @@ import pytest
 
 from flows.tracking.telling import Told, tell
 from infra.errors import UserError
-from tests.flows.dashboard.conftest import Small
-from tests.flows.dashboard.small_store import NOW
+from tests.flows.observed.small_store import NOW, Small
 from tests.flows.tracking.expected import Expected
 
 HEADER, BLOCK, FRAME = 7, 1 << 15, struct.Struct("<IHB")

@@ -27,7 +27,7 @@ from flows.server import local
 from infra.store import open_store
 from infra.upkeep.runs import list_runs, write_run
 from tests import ROOT
-from tests.flows.dashboard import small_store
+from tests.flows.observed import small_store
 
 GRAFANA = ROOT / "infra" / "grafana"
 DASHBOARD = json.loads((GRAFANA / "instaflow.json").read_text(encoding="utf-8"))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.dashboard.lineage import AT_ONCE, DOWN, UP, Lineage
-from flows.dashboard.reading import read
+from flows.observed.lineage import AT_ONCE, DOWN, UP, Lineage
+from flows.observed.reading import read
 from infra.store import open_store
-from tests.flows.dashboard.conftest import Small
-from tests.flows.dashboard.small_store import DAMAGED, NOW
+from tests.flows.observed.small_store import DAMAGED, NOW, Small
 from tests.infra.chain import make, make_chain
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tests.flows.dashboard.conftest import Small
-from tests.flows.dashboard.small_store import DAMAGED, UNFINISHED
+from tests.flows.observed.small_store import DAMAGED, UNFINISHED, Small
 
 
 def test_everything_has_a_card(small: Small) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from markupsafe import Markup, escape
 
-from flows.dashboard.reading import Seen
+from flows.observed.reading import Seen
 from flows.page_names import card_path
 from infra.artifact.manifest import InputRecord
 from infra.upkeep.inventory import base_in

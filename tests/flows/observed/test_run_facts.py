@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.flows.dashboard.conftest import Small
+from tests.flows.observed.small_store import Small
 
 
 def test_runs_stand_as_they_are(small: Small) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from flows.dashboard.reading import Seen
-from flows.dashboard.whole import is_intact
+from flows.observed.reading import Seen
+from flows.observed.whole import is_intact
 from infra.artifact import Artifact
 from infra.errors import UserError
 from infra.upkeep.inventory import base_in

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.dashboard.whole import table
+from flows.observed.whole import table
 from infra.artifact import Artifact
 from infra.store import open_store
 from tests.infra.small_pairs import commit, shards

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from flows.observed.known import Known, look
 from infra.artifact import Artifact, Draft, Source
 from infra.artifact.fingerprint import fingerprint
 from infra.artifact.redo import redo_units
 from infra.shards.shards import QuarantineRow
-from infra.store import Store
+from infra.store import Store, open_store
 from infra.upkeep.inventory import pin
 from infra.upkeep.naming import give_name
 from infra.upkeep.runs import Ref, RunRecord, StageRun, write_begun, write_ref, write_run
@@ -21,12 +22,29 @@ from tests.infra import small_pairs
 from tests.tasks import small_run
 from tests.tasks.small_run import NASTY
 
+
+@dataclass(frozen=True)
+class Small:
+    """The store, what is in it by a name, and what an onlooker knows of it."""
+
+    store: Store
+    made: Mapping[str, Artifact]
+    known: Known
+
+
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 DAMAGED = "pairs/0123456789abcdef"
 CALLED = "mini-v2"
 LONG = "a-name-without-an-end-" * 12
 """A name that no line has room for."""
 ENVIRONMENT = {"host": "node-1", "python": "3.11.7", "torch": "2.13"}
+
+
+def make_small(folder: Path) -> Small:
+    """The small store, in a folder."""
+    store = open_store(folder / "store")
+    made = fill(store, folder / "made")
+    return Small(store, made, look(store, NOW))
 
 
 def fill(store: Store, folder: Path) -> dict[str, Artifact]:

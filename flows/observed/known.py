@@ -1,4 +1,4 @@
-"""All that pages are drawn from: what was read of the store, and what follows from it, each worked out once."""
+"""All that is known of a store: what was read of it, and what follows from that, each worked out once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from flows.dashboard.evaluations import Evaluation, read_evaluations
-from flows.dashboard.lineage import Lineage
-from flows.dashboard.reading import Seen, read
-from flows.dashboard.run_facts import RunFacts, run_facts
+from flows.observed.evaluations import Evaluation, read_evaluations
+from flows.observed.lineage import Lineage
+from flows.observed.reading import Seen, read
+from flows.observed.run_facts import RunFacts, run_facts
 from infra.artifact.names import Naming
 from infra.store import Store
 from infra.upkeep.runs import RunRecord

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from flows.dashboard.reading import Seen
+from flows.observed.reading import Seen
 from infra.upkeep.runs import RunRecord
 
 STATES = ("running", "lost", "failed", "cancelled", "done")

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from flows.dashboard.reading import read
+from flows.observed.reading import read
 from infra.artifact import MANIFEST
 from infra.store import open_store
 from infra.store.local import LocalStore
 from infra.upkeep.inventory import wanted_by
 from infra.upkeep.runs import list_runs
 from infra.upkeep.verify import damages
-from tests.flows.dashboard.conftest import Small
-from tests.flows.dashboard.small_store import CALLED, DAMAGED, NOW, UNFINISHED, record
+from tests.flows.observed.small_store import CALLED, DAMAGED, NOW, UNFINISHED, Small, record
 from tests.infra.chain import make, make_chain
 
 

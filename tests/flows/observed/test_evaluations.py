@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.dashboard.known import look
+from flows.observed.known import look
 from infra.store import open_store
-from tests.flows.dashboard.conftest import Small
-from tests.flows.dashboard.small_store import NOW
+from tests.flows.observed.small_store import NOW, Small
 from tests.tasks import small_run
 
 
