@@ -1,22 +1,30 @@
 """Before the first shard: two samples through the code of every stage, with the user's own teacher and judges.
 
 What no header tells is found here: sizes that do not fit, a solver or a network that gives no numbers, weights of
-another network. It is the same chain by the same code, on little work, in a store that is thrown away.
+another network. It is the same chain by the same code, on little work, in a store that is thrown away. What
+went through once is not tried again: a run that is taken up again goes on at once.
 """
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.algorithms.chain import Chain
+from pydantic import JsonValue
+
+from flows.algorithms.chain import Chain, Given
 from flows.run import sources, terminal
 from infra.artifact import Source
+from infra.artifact.fingerprint import canonical_json, sha256_bytes
+from infra.artifact.stamps import remembered
 from infra.artifact.workdir import WorkFolder
+from infra.environment import environment
 from infra.errors import UserError
 from infra.recipe import Section
+from infra.release import release
 from infra.stopping import attended
 from infra.store import Store, open_store
 from infra.upkeep.runs import BEAT_S
@@ -31,15 +39,46 @@ NAME = "rehearsal"
 
 
 def rehearse_stages(chain: Chain, stages: frozenset[str]) -> None:
-    """Two samples through each of these stages. Raises UserError naming the one that cannot be done."""
-    started = time.monotonic()
+    """Two samples through each of these stages, if the machine has not seen that succeed since it was started.
+
+    Raises UserError naming the one that cannot be done.
+    """
+    started, key, tried = time.monotonic(), _key(chain, stages), list[str]()
+
+    def through() -> str:
+        _try(chain, stages)
+        tried.append(key)
+        return key
+
+    remembered(f"{NAME} {key}", "", 0.0, through)
+    if not tried:
+        terminal.console().print(f"{NAME:<14} {'before':>12}  of the same {len(stages)} stages on this machine")
+        return
+    took = duration(time.monotonic() - started)
+    terminal.console().print(f"{NAME:<14} {took:>12}  two samples through {len(stages)} stages")
+
+
+def _key(chain: Chain, stages: frozenset[str]) -> str:
+    """Stands for all that what is tried depends on: two runs that differ in their counts alone have the same."""
+    nodes = [chain.nodes[one] for one in chain.nodes if one in stages]
+    ready = {one for node in nodes for one in node.inputs.values() if isinstance(one, Given)}
+    told: dict[str, JsonValue] = {
+        "stages": {one.id: rehearsed(one.config).model_dump(mode="json") for one in nodes},
+        "inputs": {one.id: {role: str(source) for role, source in one.inputs.items()} for one in nodes},
+        "performance": rehearsed(chain.recipe.performance).model_dump(mode="json"),
+        "given": {f"{one.tree} {one.path}": sources.given(one.tree, one.path).digest for one in ready},
+        "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "environment": {**environment(), "release": release()},
+    }
+    return sha256_bytes(canonical_json(told))
+
+
+def _try(chain: Chain, stages: frozenset[str]) -> None:
     with WorkFolder(NAME) as folder, terminal.shown(NAME) as progress:
         stage = _Rehearsal(open_store(folder), chain.recipe.performance, stages, progress)
         # In a thread that ends, as every stage is done: had the main thread ever computed, its pool of threads would
         # stay, and with more threads than cores libgomp lets those of a stage sleep at once, three times slower.
         attended(lambda: chain.replay(stage), lambda: None, BEAT_S)
-    took = duration(time.monotonic() - started)
-    terminal.console().print(f"{NAME:<14} {took:>12}  two samples through {len(stages)} stages")
 
 
 @dataclass

@@ -60,7 +60,7 @@ def _one_below(key: str, section: type[Section]) -> list[str]:
     """Where the key would be known one level deeper; nothing where that is in more than one place."""
     fields = {name: field.annotation for name, field in section.model_fields.items()}
     places = [
-        f"{name}.0.{key}" if get_origin(annotation) is tuple else f"{name}.{key}"
+        f"{name}=[{{{key}: ...}}, ...]" if get_origin(annotation) is tuple else f"{name}.{key}"
         for name, annotation in fields.items()
         if (inner := _section_in(annotation)) and key in inner.model_fields
     ]

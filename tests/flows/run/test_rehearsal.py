@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -24,6 +25,12 @@ from tasks.stages import Stage
 from tests import ROOT
 from tests.flows.kitchen import CHAIN, Kitchen
 from tests.models import untrained
+
+
+@pytest.fixture(autouse=True)
+def nothing_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which nothing has been rehearsed."""
+    monkeypatch.setenv("INSTAFLOW_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +101,40 @@ def test_a_decoder_without_numbers_is_told_before_the_perceptual_phase(blind: Pa
 def test_a_teacher_without_numbers_is_told_before_the_first_pair(broken: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^rehearsal of stage pairs-1: pairs: all 2(\.0)? samples are quarantined"):
         rehearse(chain(f"teacher.path={broken}"), open_store(tmp_path / "store"), EVERYTHING)
+
+
+def tried(told: Chain, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many stages two samples went through."""
+    done: list[str] = []
+    monkeypatch.setattr(rehearsal, "run_stage", lambda stage, *_: done.append(stage.name))
+    rehearse(told, open_store(folder), EVERYTHING)
+    return len(done)
+
+
+def test_what_went_through_once_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tried(chain(), tmp_path / "store", monkeypatch) == 11
+    capsys.readouterr()
+    longer = chain("reflow.phases=[{steps: 7, batch_size: 16, learning_rate: 3e-4}]", "pairs.shard_size=9")
+    assert tried(longer, tmp_path / "another", monkeypatch) == 0
+    assert capsys.readouterr().err.split() == "rehearsal before of the same 11 stages on this machine".split()
+    assert tried(chain("reflow.loss=huber"), tmp_path / "store", monkeypatch) == 11
+    monkeypatch.setattr(rehearsal, "release", lambda: "0.2.0+another")
+    assert tried(chain(), tmp_path / "store", monkeypatch) == 11
+
+
+def test_what_failed_is_tried_again_and_another_teacher_is_another_thing(
+    broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(broken, tmp_path / "teacher")
+    for _ in range(2):
+        with pytest.raises(UserError, match="of stage pairs-1"):
+            rehearse(chain(f"teacher.path={copy}"), open_store(tmp_path / "store"), EVERYTHING)
+    assert tried(chain(f"teacher.path={copy}"), tmp_path / "store", monkeypatch) == 11
+    shutil.rmtree(copy)
+    untrained.teacher_folder(copy)
+    assert tried(chain(f"teacher.path={copy}"), tmp_path / "store", monkeypatch) == 11
 
 
 @pytest.mark.parametrize(

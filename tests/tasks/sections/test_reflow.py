@@ -10,7 +10,8 @@ from tasks.sections import Reflow, ReflowJob
 
 
 def test_a_reflow_of_before_is_told_where_its_fields_are_now() -> None:
-    with pytest.raises(UserError, match=r"reflow\.steps: unknown key\. Did you mean reflow\.phases\.0\.steps\?"):
+    hint = r"Did you mean reflow\.phases=\[{steps: \.\.\.}, \.\.\.\]\?"
+    with pytest.raises(UserError, match=rf"reflow\.steps: unknown key\. {hint}"):
         parse_recipe({"name": "x", "reflow": {"steps": 3}}, "test")
 
 
