@@ -42,11 +42,12 @@ PLACEMENT = (
     "placement={default: {pool: cpu}, pairs: {pool: gpu, workers: 2}, reflow: {pool: gpu}, distill: {pool: gpu}}"
 )
 STAGES = ["world", "prompts", "pairs-1", "reflow-1", "pairs-student", "distill"]
-POOLS = """
+LOST_AFTER_S = 45
+POOLS = f"""
 default: cpu
 heartbeat_s: 30
-lost_after_s: 45
-pools: {cpu: {}, gpu: {}}
+lost_after_s: {LOST_AFTER_S}
+pools: {{cpu: {{}}, gpu: {{}}}}
 """
 WITHIN_S = 600.0
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.scenario, pytest.mark.timeout(1800)]
@@ -163,12 +164,18 @@ def pipelines_worker_taken_away(scene: Scene) -> None:
 
 
 def frozen_and_awake(scene: Scene) -> None:
-    """SIGSTOP for longer than a sign of life may be missing, then SIGCONT: a run that believes it is alive."""
+    """SIGSTOP for longer than a sign of life may be missing, then SIGCONT: a run that believes it is alive.
+
+    It is lost, or cancelled where another worker was so fast that nothing was left to do.
+    """
     asleep = [scene.workers["gpu-1"], *scene.engines("gpu-1")]
     (mine,) = [one for one in scene.live() if one.infrastructure_pid in {str(process.pid) for process in asleep}]
     for process in asleep:
         process.suspend()
-    scene.site.until(lambda: _was(scene, mine, LOST), WITHIN_S)
+    since = time.monotonic()
+    scene.site.until(
+        lambda: time.monotonic() - since > 2 * LOST_AFTER_S and _was(scene, mine, LOST, "Cancelling"), WITHIN_S
+    )
     for process in asleep:
         process.resume()
 
@@ -308,8 +315,8 @@ def _require_all(scene: Scene, expected: dict[str, str]) -> None:
         assert tasks or "sent" not in one.parameters or one.state_name != "Completed", f"{one.name}: no task record"
 
 
-def _was(scene: Scene, run: FlowRun, state: str) -> bool:
-    return state in {one.name for one in scene.site.client.read_flow_run_states(run.id)}
+def _was(scene: Scene, run: FlowRun, *states: str) -> bool:
+    return not {*states}.isdisjoint(one.name for one in scene.site.client.read_flow_run_states(run.id))
 
 
 def _kill(*processes: psutil.Process) -> None:
