@@ -25,7 +25,7 @@ print("drained", flush=True)
 
 def _environment(home: Path) -> dict[str, str]:
     slurm = {"SLURM_JOB_ID": "7", "SLURM_TMPDIR": str(home / "disk"), "CUDA_VISIBLE_DEVICES": "3"}
-    return {"HOME": str(home), "USER": "ada", "PATH": f"{home}{os.pathsep}{os.environ['PATH']}", **slurm}
+    return {"HOME": str(home), "PATH": f"{home}{os.pathsep}{os.environ['PATH']}", **slurm}
 
 
 def test_shellcheck_finds_nothing() -> None:
