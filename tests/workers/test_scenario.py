@@ -172,12 +172,12 @@ def frozen_and_awake(scene: Scene) -> None:
     (mine,) = [one for one in scene.live() if one.infrastructure_pid in {str(process.pid) for process in asleep}]
     for process in asleep:
         process.suspend()
-    since = time.monotonic()
-    scene.site.until(
-        lambda: time.monotonic() - since > 2 * LOST_AFTER_S and _was(scene, mine, LOST, "Cancelling"), WITHIN_S
-    )
-    for process in asleep:
-        process.resume()
+    least_s = time.monotonic() + 2 * LOST_AFTER_S
+    try:
+        scene.site.until(lambda: time.monotonic() > least_s and _was(scene, mine, LOST, "Cancelling"), WITHIN_S)
+    finally:
+        for process in asleep:
+            process.resume()
 
 
 DISTURBANCES = [
