@@ -333,11 +333,7 @@ def fit(
     spread = together(module, loss, work.performance.shard)
     training, out, told = Fit(module, plan), work.out, _progress(work, plan.phase)
     layout = _layout(training, out)
-    checkpoint = _latest(training, out, layout)
-    if checkpoint is not None:
-        training.restore(checkpoint)
-    if watch:
-        watch.resume(training)
+    _resume(training, out, layout, watch)
     told(training.step)
     saved_s = clock()
     while training.step < plan.steps:
@@ -356,6 +352,15 @@ def fit(
     training.use_average()
     gather(module, spread)
     return training.curve
+
+
+def _resume(training: Fit, out: Draft, layout: Mapping[str, JsonValue], watch: Watch | None) -> None:
+    """Go on from the phase's latest checkpoint, if there is one."""
+    checkpoint = _latest(training, out, layout)
+    if checkpoint is not None:
+        training.restore(checkpoint)
+    if watch:
+        watch.resume(training)
 
 
 def _latest(training: Fit, out: Draft, layout: Mapping[str, JsonValue]) -> Checkpoint | None:
