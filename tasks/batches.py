@@ -38,6 +38,9 @@ class Batches:
     def _halve(self, count: int, error: torch.OutOfMemoryError) -> None:
         if count == 1:
             why = str(error).strip().partition("\n")[0]
-            raise UserError(f"out of memory with a single sample: {why}. Use a dtype of half the size.") from error
+            raise UserError(
+                f"out of memory with a single sample: {why}. Free the device for this process or take a larger one;"
+                " pairs can also be solved with teacher.dtype: bf16."
+            ) from error
         self.size = count // 2
         say(f"out of memory with {count} samples at once; going on with {self.size} (performance.sample_batch_size)")

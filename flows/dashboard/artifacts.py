@@ -26,7 +26,7 @@ from tasks.stages import STAGES
 
 AT_ONCE = 100
 FILES, FIELDS, LACKING, NAMES = 50, 200, 5, 20
-"""Files, fields, damages and former names that a card shows."""
+"""Files, fields, damages, names and former names that a card shows."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,8 @@ def _card(known: Known, line: Line, look: str | None) -> bytes:
         manifest=manifest,
         look=look,
         called=known.named.get(base, {}),
-        called_before=[*_called_before(known, base)][:NAMES],
+        called_before=[*_called_before(known, base)],
+        names_shown=NAMES,
         report=report_path(base) if known.is_served and manifest and manifest.stage == "report" else None,
         verified=known.seen.verified.get(base),
         lacking=known.seen.lacks(line.artifact)[:LACKING] if line.artifact else (),

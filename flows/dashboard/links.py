@@ -16,6 +16,10 @@ _KINDS = {
 }  # fmt: skip
 
 
+NAMES, LONGEST = 2, 40
+"""Names that a link shows, and characters of each."""
+
+
 class HasCards(Protocol):
     """Knows what has a card, and a name."""
 
@@ -33,8 +37,15 @@ def artifact_link(base: str, known: HasCards, root: str) -> Markup:
     if base not in known.cards:
         return Markup(f'<span class="gone">{escape(base[:80])}</span>')
     stage, _, fingerprint = base.partition("/")
-    called = "".join(f' <b class="name">{escape(name[:40])}</b>' for name in known.named.get(base, ()))
+    names = [*known.named.get(base, ())]
+    called = "".join(f' <b class="name">{escape(shortened(name))}</b>' for name in names[:NAMES])
+    called += f" +{len(names) - NAMES}" if len(names) > NAMES else ""
     return Markup(f'<a href="{root}{card_path(base)}">{escape(stage[:40])}/<code>{fingerprint[:8]}</code></a>{called}')
+
+
+def shortened(name: str) -> str:
+    """A name, with a mark where it is cut."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def run_link(record: RunRecord, root: str) -> Markup:

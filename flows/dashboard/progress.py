@@ -32,7 +32,7 @@ class Progress:
 
     @property
     def done(self) -> int | None:
-        """How many units are there; None where others do them."""
+        """How many units are there; None where an older record does not say."""
         return self.stage.units if self.stage.done is None else self.stage.done
 
     @property

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from infra.artifact import MANIFEST, Artifact
 from infra.artifact.manifest import BASE, Record
-from infra.artifact.names import NAMES, NameRecord, Naming
+from infra.artifact.names import NAMES, NameRecord, Naming, is_name
 from infra.artifact.redo import Redo, marks_among
 from infra.errors import UserError
 from infra.store import Store
@@ -128,7 +128,7 @@ def read(store: Store, now: datetime) -> Seen:
         refs={(path[0], path[1]): one for path, one in records.of("refs", 2, Ref).items()},
         begun={(path[0], path[1]): one for path, one in records.of("begun", 2, Begun).items()},
         pins={one.artifact: one for one in records.of("pins", 2, Pin).values()},
-        names={path[0]: one for path, one in records.of(NAMES, 1, NameRecord).items()},
+        names={path[0]: one for path, one in records.of(NAMES, 1, NameRecord, _is_of_a_name).items()},
         verified=_verified(store, sizes, artifacts),
         damaged=damaged,
     )
@@ -144,6 +144,10 @@ def _verified(store: Store, paths: Container[str], artifacts: Mapping[str, Artif
             if record.is_of(there[path]):
                 found[there[path].base] = record
     return found
+
+
+def _is_of_a_name(path: tuple[str, ...], _: NameRecord) -> bool:
+    return is_name(path[0])
 
 
 def _is_whole(path: tuple[str, ...], run: RunRecord) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from flows.algorithms.chain import Chain, Given
 from flows.run import sources, terminal
 from infra.artifact import Source
 from infra.artifact.fingerprint import canonical_json, sha256_bytes
-from infra.artifact.stamps import remembered
+from infra.artifact.source import Pinned
+from infra.artifact.stamps import is_noted, note
 from infra.artifact.workdir import WorkFolder
 from infra.environment import environment
 from infra.errors import UserError
@@ -32,7 +34,7 @@ from infra.words import duration
 from tasks.progress import Progress, silent
 from tasks.rehearsal import rehearsed
 from tasks.sections import Performance
-from tasks.stage import run_stage
+from tasks.stage import named_files, run_stage
 from tasks.stages import stage_of
 
 NAME = "rehearsal"
@@ -43,17 +45,12 @@ def rehearse_stages(chain: Chain, stages: frozenset[str]) -> None:
 
     Raises UserError naming the one that cannot be done.
     """
-    started, key, tried = time.monotonic(), _key(chain, stages), list[str]()
-
-    def through() -> str:
-        _try(chain, stages)
-        tried.append(key)
-        return key
-
-    remembered(f"{NAME} {key}", "", 0.0, through)
-    if not tried:
-        terminal.console().print(f"{NAME:<14} {'before':>12}  of the same {len(stages)} stages on this machine")
+    what, started = f"{NAME} {_key(chain, stages)}", time.monotonic()
+    if is_noted(what):
+        terminal.console().print(f"{NAME:<14} {'not again':>12}  the same {len(stages)} stages went through before")
         return
+    _try(chain, stages)
+    note(what)
     took = duration(time.monotonic() - started)
     terminal.console().print(f"{NAME:<14} {took:>12}  two samples through {len(stages)} stages")
 
@@ -66,11 +63,16 @@ def _key(chain: Chain, stages: frozenset[str]) -> str:
         "stages": {one.id: rehearsed(one.config).model_dump(mode="json") for one in nodes},
         "inputs": {one.id: {role: str(source) for role, source in one.inputs.items()} for one in nodes},
         "performance": rehearsed(chain.recipe.performance).model_dump(mode="json"),
-        "given": {f"{one.tree} {one.path}": sources.given(one.tree, one.path).digest for one in ready},
+        "files": {one.id: _digests(named_files(one.stage, rehearsed(one.config))) for one in nodes},
+        "given": _digests({f"{one.tree} {one.path}": sources.given(one.tree, one.path) for one in ready}),
         "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "environment": {**environment(), "release": release()},
     }
     return sha256_bytes(canonical_json(told))
+
+
+def _digests(pinned: Mapping[str, Pinned]) -> dict[str, JsonValue]:
+    return {name: one.digest for name, one in pinned.items()}
 
 
 def _try(chain: Chain, stages: frozenset[str]) -> None:

@@ -1,4 +1,4 @@
-"""What was read once need not be read again: the sha256 of a file, for as long as it is the same file.
+"""What was read once need not be read again: the sha256 of a file, for as long as it is the same file; and other notes.
 
 A file is the same while its inode, size and modification time are; that is asked at each use. What was found is kept in
 the cache's folder, for all processes, in a file for each boot of the machine: what a power loss tore looks as it did.
@@ -52,6 +52,16 @@ def remembered(what: str, state: str, changed_s: float, read: Callable[[], str])
     if not is_young:
         _ask("INSERT OR REPLACE INTO stamps VALUES (?, ?, ?)", what, state, found)
     return found
+
+
+def is_noted(what: str) -> bool:
+    """Whether something was noted on this machine since it was started."""
+    return _ask("SELECT sha256 FROM stamps WHERE what = ?", what) is not None
+
+
+def note(what: str) -> None:
+    """Note that something has been seen, which its name alone says."""
+    _ask("INSERT OR REPLACE INTO stamps VALUES (?, '', '')", what)
 
 
 def state_of(path: Path) -> tuple[str, float]:

@@ -222,16 +222,17 @@ class Evaluation(StageWork[EvaluateJob]):
         config, model, values, paths = self.config, self.model(role), list[Tensor](), list[Tensor]()
         velocity = model.velocity(guidance_of(role, config))
 
-        def followed(indices: range) -> tuple[Tensor, Tensor]:
+        def followed(indices: range) -> Tensor:
             noise = sample_noise(seeds_of(config.seed, indices), model.latent_shape).to(model.device)
             s, path = straightness(velocity, noise, model.encode(self.prompts(indices)), config.teacher_steps)
-            return s, torch.stack([x[:PATHS] for x in path], dim=1)
+            missing = max(0, PATHS - len(paths))
+            paths.extend(torch.stack([x[:missing] for x in path], dim=1).float().cpu())
+            return s
 
-        for s, path in self.batches(range(config.straightness_images), followed):
+        for s in self.batches(range(config.straightness_images), followed):
             values.append(s)
-            paths.append(path)
             self.work.advance(len(s))
-        return {"paths": torch.cat(paths)[:PATHS].float().cpu(), "straightness": torch.cat(values).double().cpu()}
+        return {"paths": torch.stack(paths), "straightness": torch.cat(values).double().cpu()}
 
     def _tensor(self, unit: str, name: str) -> Tensor:
         with safe_open(self._file(unit), "pt") as file:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from infra.errors import UserError
 from tasks.evaluate.cells import LATENCY_ROUNDS
+from tasks.progress import say
 
 RATE_ROUNDS = 3
 
@@ -31,17 +33,35 @@ def latencies(draws: Mapping[str, Draw], prompts: Sequence[str], told: Callable[
 
 
 def rates(draws: Mapping[str, Draw], prompts: Sequence[str], sizes: Sequence[int]) -> dict[str, Tensor]:
-    """Pictures per second by name at the batch size that is best by its median, [RATE_ROUNDS]."""
+    """Pictures per second by name at the batch size that is best by its median, [RATE_ROUNDS].
+
+    A size that does not fit into memory, of whatever model, is left out for all, said aloud. Raises UserError when none
+    does.
+    """
     best: dict[str, Tensor] = {}
     for size in sizes:
         batch = [prompts[i % len(prompts)] for i in range(size)]
-        for draw in draws.values():
-            draw(batch)
-        rounds = [[size / _seconds(draw, batch) for draw in draws.values()] for _ in range(RATE_ROUNDS)]
-        for name, rate in zip(draws, zip(*rounds, strict=True), strict=True):
-            found = torch.tensor(rate, dtype=torch.float64)
-            best[name] = max(found, best.get(name, found), key=lambda one: float(one.median()))
+        try:
+            found = _rates(draws, batch)
+        except torch.OutOfMemoryError:
+            say(f"out of memory with {size} pictures at once (performance.throughput_batch_sizes): left out")
+        else:
+            best |= {name: max(rate, best.get(name, rate), key=_median) for name, rate in found.items()}
+    if not best:
+        raise UserError(f"performance.throughput_batch_sizes: out of memory with each of {[*sizes]}; lower them.")
     return best
+
+
+def _rates(draws: Mapping[str, Draw], batch: Sequence[str]) -> dict[str, Tensor]:
+    for draw in draws.values():
+        draw(batch)
+    rounds = [[len(batch) / _seconds(draw, batch) for draw in draws.values()] for _ in range(RATE_ROUNDS)]
+    found = zip(*rounds, strict=True)
+    return {name: torch.tensor(rate, dtype=torch.float64) for name, rate in zip(draws, found, strict=True)}
+
+
+def _median(rates: Tensor) -> float:
+    return float(rates.median())
 
 
 def _seconds(draw: Draw, prompts: Sequence[str]) -> float:

@@ -37,5 +37,5 @@ def test_where_memory_does_not_suffice_half_as_many_from_then_on(capsys: pytest.
 
 
 def test_what_never_fits_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"a single sample: Tried to allocate 2\.00 GiB\. Use a dtype"):
+    with pytest.raises(UserError, match=r"a single sample: Tried to allocate 2\.00 GiB\. Free the device"):
         [*Batches(2)(range(2), room_for(0, []))]

@@ -11,14 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from flows.dashboard.artifacts import artifact_pages
+from flows.dashboard.artifacts import NAMES, artifact_pages
 from flows.observed.known import look
 from flows.page_names import card_path
 from infra.artifact import Artifact
 from infra.artifact.names import NameRecord, Naming, name_path
 from infra.store import open_store
+from infra.upkeep.naming import give_name
 from tests.flows.dashboard.html import Page
-from tests.flows.observed.small_store import CALLED, NOW, UNFINISHED, Small
+from tests.flows.observed.small_store import CALLED, LONG, NOW, UNFINISHED, Small
 from tests.infra.chain import make
 from tests.tasks.small_run import NASTY
 
@@ -56,6 +57,29 @@ def test_a_name_given_to_other_content_says_so(tmp_path: Path) -> None:
     store.write(name_path("v1"), NameRecord(history=[old]).to_bytes())
     (card,) = (data for path, data in artifact_pages(look(store, NOW)) if path == card_path(artifact.base))
     assert "redone since It was 000000000000 when it was named" in Page(card.decode()).text
+
+
+def test_what_is_damaged_is_not_called_redone(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    artifact = make(store, "pairs", {})
+    give_name(artifact, "v1")
+    store.write(f"{artifact.base}/manifest.json", b"{")
+    (card,) = (data for path, data in artifact_pages(look(store, NOW)) if path == card_path(artifact.base))
+    assert "v1 since" in (text := Page(card.decode()).text) and "redone since" not in text
+
+
+def test_of_many_names_a_card_shows_some_and_says_how_many_more(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    artifact = make(store, "pairs", {})
+    for number in range(NAMES + 3):
+        give_name(artifact, f"nightly-{number:03d}-{LONG}"[:80])
+    store.write("names/abcdef.json", store.read(f"names/{f'nightly-000-{LONG}'[:80]}.json"))
+    known = look(store, NOW)
+    pages = {path: Page(data.decode()).text for path, data in artifact_pages(known)}
+    assert "abcdef" not in known.named[artifact.base], "the digits of a fingerprint are no name"
+    assert "And 3 more names." in pages[card_path(artifact.base)]
+    line = pages["artifacts.html"]
+    assert line.count("nightly-") == 2 and f"… +{NAMES + 1}" in line
 
 
 def test_the_card_of_pairs_leads_to_their_pictures(pages: Mapping[str, str], small: Small) -> None:

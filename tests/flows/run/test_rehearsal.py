@@ -118,7 +118,7 @@ def test_what_went_through_once_is_not_tried_again(
     capsys.readouterr()
     longer = chain("reflow.phases=[{steps: 7, batch_size: 16, learning_rate: 3e-4}]", "pairs.shard_size=9")
     assert tried(longer, tmp_path / "another", monkeypatch) == 0
-    assert capsys.readouterr().err.split() == "rehearsal before of the same 11 stages on this machine".split()
+    assert capsys.readouterr().err.split() == "rehearsal not again the same 11 stages went through before".split()
     assert tried(chain("reflow.loss=huber"), tmp_path / "store", monkeypatch) == 11
     monkeypatch.setattr(rehearsal, "release", lambda: "0.2.0+another")
     assert tried(chain(), tmp_path / "store", monkeypatch) == 11
@@ -135,6 +135,15 @@ def test_what_failed_is_tried_again_and_another_teacher_is_another_thing(
     shutil.rmtree(copy)
     untrained.teacher_folder(copy)
     assert tried(chain(f"teacher.path={copy}"), tmp_path / "store", monkeypatch) == 11
+
+
+def test_a_perceptual_network_that_was_replaced_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "trunk.safetensors"
+    told = "distill.perceptual={kind: lpips, network: vgg, trunk_weights: " + f"{weights}" + "}"
+    for content in (b"one", b"other"):
+        weights.write_bytes(content)
+        assert tried(chain(told), tmp_path / "store", monkeypatch) == 11
+    assert tried(chain(told), tmp_path / "store", monkeypatch) == 0
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from infra.artifact import Artifact, Draft, Folder, Source
 from infra.errors import UserError
 from infra.store import Store
 from infra.store.local import LocalStore
+from models.pipelines.text_to_image import TextToImage
+from tasks.evaluate import evaluate as module
 from tasks.evaluate.evaluate import Evaluation
 from tasks.evaluate.measured import read_metrics
 from tasks.progress import Progress, silent
@@ -229,6 +233,34 @@ def test_stopped_anywhere_and_repeated_gives_the_same_digest(
     assert again.digest == evaluation.digest
     # 7 x 4 sampled, 2 x 3 simulated, 15 rounds of times
     assert {total for _, total in shown} == {49} and shown[-1][0] == 49
+
+
+def test_what_does_not_fit_into_memory_is_drawn_in_smaller_batches(
+    inputs: dict[str, Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pictures and paths alike; of the paths as many are kept as of one whole batch."""
+    monkeypatch.setattr(sys.modules[__name__], "PERF", PERF.model_copy(update={"sample_batch_size": 2}))
+    expected = run(inputs, LocalStore(tmp_path / "two"))
+    monkeypatch.setattr(sys.modules[__name__], "PERF", PERF.model_copy(update={"sample_batch_size": 4}))
+
+    def at_most_two(do: Callable[..., Any], place: int) -> Callable[..., Any]:
+        def small(*told: Any) -> Any:
+            if len(told[place]) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return do(*told)
+
+        return small
+
+    monkeypatch.setattr(TextToImage, "decode", at_most_two(TextToImage.decode, 1))
+    monkeypatch.setattr(module, "straightness", at_most_two(module.straightness, 1))
+    found = run(inputs, LocalStore(tmp_path / "four"))
+    for cell, record in records(expected).items():  # the judges look at as many real pictures at once as told
+        for name in ("clip_score", "straightness", "distance_to_own_teacher"):
+            assert (records(found)[cell][name] or 0.0) == pytest.approx(record[name] or 0.0, rel=1e-4), (cell, name)
+    said = capsys.readouterr().err
+    assert said.count("out of memory with 4 samples at once; going on with 2") == 1
+    for one in (expected, found):
+        assert load_file(one.fetch("paths.safetensors"))["teacher"].shape[0] == JOB.straightness_images
 
 
 def test_the_statistics_of_shards_add_up(evaluation: Artifact, inputs: dict[str, Source], store: Store) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import pytest
 import torch
 
+from infra.errors import UserError
 from tasks.evaluate.cells import LATENCY_ROUNDS
 from tasks.evaluate.speed import RATE_ROUNDS, Draw, latencies, rates
 
@@ -45,3 +47,16 @@ def test_the_best_batch_counts_for_each_model() -> None:
     assert log == [(name, size) for size in (1, 3) for _ in range(1 + RATE_ROUNDS) for name in "ab"]
     assert found["b"].median() > 100, "one at a time; three take a tenth of a second"
     assert torch.isfinite(torch.stack([*found.values()])).all() and found["a"].shape == (RATE_ROUNDS,)
+
+
+def test_a_size_that_does_not_fit_is_left_out_for_all(capsys: pytest.CaptureFixture[str]) -> None:
+    def small(prompts: Sequence[str]) -> None:
+        if len(prompts) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    log: list[tuple[str, int]] = []
+    found = rates({"a": drawing(log, "a", 0.001), "b": small}, PROMPTS, (4, 1, 2, 3))
+    assert {*found} == {"a", "b"} and {size for _, size in log[-2 * (1 + RATE_ROUNDS) :]} <= {1, 2, 3}
+    assert "with 4 pictures at once" in (said := capsys.readouterr().err) and "with 3 pictures" in said
+    with pytest.raises(UserError, match=r"throughput_batch_sizes: out of memory with each of \[4, 3\]; lower them"):
+        rates({"b": small}, PROMPTS, (4, 3))
