@@ -19,6 +19,10 @@ class Share(Section):
     def __str__(self) -> str:
         return f"{self.number + 1} of {self.of}"
 
+    def count(self, groups: Sequence[Group]) -> int:
+        """How many groups are its own."""
+        return len(groups[self.number :: self.of])
+
     def in_order(self, groups: Sequence[Group]) -> list[Group]:
         """Every group, in the order in which this worker should look for work.
 

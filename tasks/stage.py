@@ -57,6 +57,8 @@ class Work(Generic[Config]):
     progress: Progress
     behalf: Behalf | None = None
     done: int = 0
+    total: int = 0
+    """Pieces that this worker is to do, and those that were there before."""
     extent: Extent = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,7 +67,15 @@ class Work(Generic[Config]):
     def advance(self, pieces: int) -> None:
         """Tell the progress of so many more pieces. A safe point: raises Stopped when the work should end."""
         self.done += pieces
-        self.progress(self.done, self.extent.pieces, self.extent.piece)
+        self._tell()
+
+    def expect(self, pieces: int) -> None:
+        """Tell the progress of so many more that are to be done, or fewer: others did them. A safe point."""
+        self.total += pieces
+        self._tell()
+
+    def _tell(self) -> None:
+        self.progress(self.done, self.total, self.extent.piece)
         stopping.check()
 
 
@@ -243,7 +253,7 @@ def make_share(job: Job, share: Share, progress: Progress) -> Artifact | None:
     if standing := _standing(job):
         return standing
     with _at_work(job, progress) as doing:
-        doing.make(share.in_order(doing.groups))
+        doing.make(share.in_order(doing.groups), own=share.count(doing.groups))
     return None
 
 
@@ -277,21 +287,24 @@ class _Doing:
     def groups(self) -> tuple[Group, ...]:
         return self.how.work.extent.groups
 
-    def make(self, groups: Sequence[Group]) -> None:
+    def make(self, groups: Sequence[Group], own: int | None = None) -> None:
         """The one loop over units: make those of the groups that are missing.
 
-        Each is looked for again right before it is made: another worker may have made it meanwhile.
+        Each is looked for again right before it is made: another worker may have made it meanwhile. Progress counts
+        what is made here, of the first `own` groups (None: of all) and of those that are made beside them.
         """
         work, there = self.how.work, self.out.committed()
         if all(unit.id in there for group in groups for unit in group):
             return
-        _begin(work, there)
-        for group in groups:
-            if all(unit.id in there for unit in group):
+        _begin(work, groups[:own], there)
+        for number, group in enumerate(groups):
+            missing, is_own = [unit for unit in group if unit.id not in there], own is None or number < own
+            if not missing:
                 continue
-            if all(unit.id in there or self.out.has(unit.id) for unit in group):
-                work.advance(sum(unit.pieces for unit in group if unit.id not in there))
-            else:
+            is_made = all(self.out.has(unit.id) for unit in missing)
+            if is_made == is_own:
+                work.expect(sum(unit.pieces for unit in missing) * (-1 if is_own else 1))
+            if not is_made:
                 self.job.make(self.how, group)
         self.out.wait()
 
@@ -332,10 +345,12 @@ def work_class(stage: Stage) -> type[StageWork[Any]]:
     return found
 
 
-def _begin(work: Work[Any], there: Collection[str]) -> None:
-    work.done = sum(unit.pieces for group in work.extent.groups for unit in group if unit.id in there)
+def _begin(work: Work[Any], groups: Sequence[Group], there: Collection[str]) -> None:
+    units = [unit for group in groups for unit in group]
+    work.total = sum(unit.pieces for unit in units)
+    work.done = sum(unit.pieces for unit in units if unit.id in there)
     if not work.extent.phases:  # a training says itself from which step it goes on
-        work.progress(work.done, work.extent.pieces, work.extent.piece)
+        work.progress(work.done, work.total, work.extent.piece)
 
 
 @contextmanager

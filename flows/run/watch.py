@@ -37,8 +37,10 @@ class Watch:
     is_part: bool = False
     """The work is done for another run, which says what becomes of it."""
     found: int = 0
-    """How much of `total` was there before."""
+    """How much was there before, of `of`."""
+    of: int = 0
     total: int = 0
+    """How much there is to be, as told last: what others do falls away."""
     elsewhere: bool = False
     """The work is done on other workers, which measure it; `devices` counts theirs."""
     started_s: float = field(init=False)
@@ -58,8 +60,8 @@ class Watch:
             self.samples += self.extent.samples_between(before, done)
             self.working_s += now_s - since_s
         if self._last is None:
-            self.found, self.total = done, total
-        self.unit, self._last = unit, (done, now_s)
+            self.found, self.of = done, total
+        self.unit, self.total, self._last = unit, total, (done, now_s)
 
     @property
     def seconds(self) -> float:
@@ -73,7 +75,7 @@ class Watch:
     @property
     def resumed(self) -> str:
         """What was there before the stage went on, as `37/160 pairs`; empty when nothing was."""
-        return f"{self.found:,}/{self.total:,} {self.unit}" if self.found else ""
+        return f"{self.found:,}/{self.of:,} {self.unit}" if self.found else ""
 
     def measured(self) -> dict[str, float | int | str | None]:
         """The measured fields of a StageRun, so far."""

@@ -84,7 +84,7 @@ class SamplePrompts(StageWork[PromptsJob]):
         self._write(path, candidates, chosen)
         seconds = time.monotonic() - started
         self.out.commit_unit("prompts", {path.name: path}, rows=self.wanted, seconds=seconds, metrics=counts)
-        self.work.advance(self.work.extent.pieces - self.work.done)
+        self.work.advance(self.work.total - self.work.done)
 
     def _drawn(self) -> tuple[pa.Table, NDArray[np.int64], dict[str, int]]:
         """The candidates, which of them are the sample, and what became of the other rows.
@@ -111,7 +111,7 @@ class SamplePrompts(StageWork[PromptsJob]):
         self.work.done = 0
 
         def told(size: float) -> None:
-            self.work.advance(int(self.work.extent.pieces * size / total) - self.work.done)
+            self.work.advance(int(self.work.total * size / total) - self.work.done)
 
         reading = Reading.resumed(self.config, self._excluded, self.out, limit)
         reading.read(self.pieces, told, enough=self.config.source == "mini")

@@ -20,12 +20,15 @@ from infra.upkeep.adding import add
 from infra.upkeep.verify import damages
 from tasks.progress import Progress, silent
 from tasks.sections import Evaluate, Performance, Prompts, World
+from tasks.share import Share
 from tasks.stage import (
+    Job,
     StageResult,
     StageWork,
     Units,
     Work,
     find_cached,
+    make_share,
     named_files,
     named_paths,
     run_stage,
@@ -453,3 +456,19 @@ def test_what_is_to_be_redone_is_not_cached(store: Store, points: Points, undist
     assert why_redo(made) == FORCED and find_cached(LETTERS, Text(), {}, store) is None
     assert_whole(write(store), undisturbed)
     assert points.made[-5:] == [*UNITS, "word"]
+
+
+def shared(store: Store, number: int) -> list[tuple[int, int]]:
+    """What one of two workers tells of its progress."""
+    told: list[tuple[int, int]] = []
+    make_share(Job(LETTERS, Text(), {}, store), Share(number=number, of=2), lambda *how: told.append(how[:2]))
+    return told
+
+
+def test_a_share_counts_what_it_makes_its_own_first(store: Store) -> None:
+    assert shared(store, 0) == [(0, 4), (2, 4), (3, 4), (4, 4), (4, 6), (6, 6)], "a, c and d; then it helps with b"
+
+
+def test_a_share_counts_nothing_that_another_made(store: Store, points: Points) -> None:
+    points.at("unit:a", lambda: shared(store, 1))
+    assert shared(store, 0) == [(0, 4), (2, 4), (2, 2)], "a; c and d are there, and so is b"
