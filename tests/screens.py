@@ -20,10 +20,13 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
+from flows.dashboard.live import live
 from flows.dashboard.site import build
 from flows.observed.known import Known, look
 from flows.page_names import card_path, run_path
+from infra.artifact import Artifact
 from infra.store import Store, open_store
+from infra.upkeep.naming import give_name
 from tests import ROOT
 from tests.browser import PATIENCE_MS, chromium
 
@@ -38,7 +41,7 @@ RUNS: Sequence[Sequence[str]] = (
     ("name=tiny-broken", "pairs.max_abs_latent=0.001"),
 )
 """What each run is told: one as it is, one with another loss, one that rejects pairs, one that rejects them all."""
-GOES_ON = ("name=tiny-long", "reflow.phases=[{steps: 20000, batch_size: 16}]")
+GOES_ON = ("name=tiny-long", "reflow.phases=[{steps: 20000, batch_size: 16}]", "reflow.evaluate_every_steps=100")
 PATIENCE_S = 600.0
 
 
@@ -48,6 +51,10 @@ def main() -> None:
     for told in RUNS:
         with run(store, told) as process:
             process.wait()
+    student = next(
+        one.artifact for one in look(store, datetime.now(UTC)).seen.runs[-1].stages if one.stage == "distill"
+    )
+    give_name(Artifact.find(store, student), "tiny-v1", move=True)
     with run(store, GOES_ON) as process:
         try:
             known = until_it_runs(store)
@@ -69,12 +76,13 @@ def run(store: Store, told: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def until_it_runs(store: Store) -> Known:
-    """What there is to know once a training is under way. Raises TimeoutError."""
+    """What there is to know once a training is under way and has shown itself. Raises TimeoutError."""
     end_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < end_s:
         known = look(store, datetime.now(UTC))
         running = [stage for run in known.runs.values() if run.state == "running" for stage in run.record.stages]
-        if any(stage.stage == "reflow-1" and stage.units for stage in running):
+        shown = [one for stage in running if stage.units for one in live(known, stage.artifact)]
+        if any(one.picture and one.figures for one in shown):
             return known
         time.sleep(5)
     raise TimeoutError(f"{store.url}: no training began within {PATIENCE_S:g} s")

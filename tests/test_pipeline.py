@@ -109,15 +109,15 @@ def test_the_prefect_flow_finds_the_same_artifacts(finished: Path) -> None:
 def test_killed_twice_it_goes_on_and_ends_with_the_same_artifacts(
     finished: Path, prefect_home: Path, tmp_path: Path
 ) -> None:
-    """Up to the student: what comes after it is killed in `resilience`."""
-    store, until = tmp_path / "store", ("--until", "distill")
+    """Up to the 2-rectified flow: what comes after it is killed in `resilience`."""
+    store, until = tmp_path / "store", ("--until", "reflow-1")
     for reached in ("pairs/*/units/shard-000000.json", "reflow/*/checkpoints/*/step-00000010.json"):
         kill_when(store, reached, prefect_home, *until)
         assert digests(store) < digests(finished / "store")
     done = run(prefect_home, store, *until)
     assert done.returncode == 0, done.stderr
     assert digests(store) < digests(finished / "store")
-    made, expected = (read_ref(open_store(folder), "tiny", "distill") for folder in (store, finished / "store"))
+    made, expected = (read_ref(open_store(folder), "tiny", "reflow-1") for folder in (store, finished / "store"))
     assert made is not None and expected is not None and made.digest == expected.digest
 
 

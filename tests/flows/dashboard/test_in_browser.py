@@ -19,7 +19,7 @@ from flows.dashboard.site import build
 from flows.page_names import card_path
 from infra.store import open_store
 from tests.browser import PATIENCE_MS, chromium
-from tests.flows.observed.small_store import DAMAGED, NOW, UNFINISHED, Small
+from tests.flows.observed.small_store import DAMAGED, IN_TRAINING, NOW, UNFINISHED, Small, train
 from tests.screens import SIZES, shoot
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -182,6 +182,18 @@ def test_without_scripts_all_is_there(
     assert texts[0] == texts[1] and len(texts[0]) > 100
     assert bare.locator("button, input").count() == 0, "none that does nothing"
     bare.close()
+
+
+def test_a_training_under_way_fits_a_phone(page: Page, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    train(store, f"{IN_TRAINING}/checkpoints/phase-0-l2")
+    build(store, open_store(tmp_path / "site"), NOW)
+    for size in (NARROW, WIDE):
+        page.set_viewport_size(size)
+        page.goto((tmp_path / "site" / "index.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
+        assert page.locator(".stage .panels svg").first.bounding_box()["width"] < 700, "as small as on other pages"
+    assert not serious(page)
 
 
 def test_scripts_sort_and_filter(page: Page, root: str) -> None:

@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from flows.dashboard.live import live
 from flows.dashboard.now import now_page
 from flows.observed.known import look
 from infra.store import Store, open_store
-from infra.upkeep.runs import StageRun, write_run
 from tasks.stages import CURVE_FILE, GLANCE_FILE, GLANCES_FILE
 from tests.flows.dashboard.html import Page
-from tests.flows.observed.small_store import NOW, record
+from tests.flows.observed.small_store import IN_TRAINING, NOW, glance, table_bytes, train
 
-BASE = "reflow/00000000000000aa"
+BASE = IN_TRAINING
 FOLDERS = (f"{BASE}/checkpoints/phase-0-l2", f"{BASE}/redo/0123abcd/checkpoints/phase-1-l2")
-
-
-def _table(**columns: list[float]) -> bytes:
-    pq.write_table(pa.table(columns), sink := pa.BufferOutputStream())
-    return sink.getvalue().to_pybytes()
-
-
-def _picture() -> bytes:
-    Image.new("RGB", (64, 32), (200, 30, 30)).save(buffer := io.BytesIO(), "WEBP")
-    return buffer.getvalue()
 
 
 @pytest.fixture(params=FOLDERS)
 def training(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """A store in which a reflow is under way."""
-    store, folder = open_store(tmp_path), request.param
-    store.write(f"{folder}/{CURVE_FILE}", _table(step=[25, 50, 75], loss=[0.9, 0.5, 0.25]))
-    store.write(f"{folder}/{GLANCES_FILE}", _table(step=[30, 60], distance_to_own_teacher=[0.4, 0.125]))
-    store.write(f"{folder}/{GLANCE_FILE}", _picture())
-    stage = StageRun(stage="reflow-1", artifact=BASE, state="running", unit="steps", units=75, seconds=60)
-    write_run(store, record("2026-11-22T055000-aaaaaa", "mini", [stage], hours=0, state="running"))
+    store = open_store(tmp_path)
+    train(store, request.param)
     return store
 
 
 def test_what_a_training_shows_of_itself_stands_on_the_front_page(training: Store) -> None:
     found = dict(now_page(look(training, NOW)))
     (picture,) = (path for path in found if path != "index.html")
-    assert found[picture] == _picture()
+    assert found[picture] == glance()
     page = Page((found["index.html"] or b"").decode())
     assert "loss: 0.25 at step 75" in page.text and "0.125 at step 60" in page.text
     assert [one["src"] for tag, one in page.tags if tag == "img"] == [picture]
@@ -60,7 +41,9 @@ def test_a_picture_that_is_there_is_not_written_again(training: Store) -> None:
     assert dict(now_page(look(training, NOW, frozenset([picture]))))[picture] is None
 
 
-@pytest.mark.parametrize("content", [b"", b"torn", b"RIFF....WEB", _table(step=[1.0]), _table(step=[1], loss=[1])])
+@pytest.mark.parametrize(
+    "content", [b"", b"torn", b"RIFF....WEB", table_bytes(step=[1.0]), table_bytes(step=[1], loss=[1])]
+)
 @pytest.mark.parametrize("name", [CURVE_FILE, GLANCES_FILE, GLANCE_FILE])
 def test_what_is_damaged_is_not_shown(name: str, content: bytes, training: Store) -> None:
     (path,) = (path for path in training.list(BASE) if path.endswith(f"/{name}"))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
 
 from flows.observed.known import Known, look
 from infra.artifact import Artifact, Draft, Source
@@ -18,6 +23,7 @@ from infra.upkeep.inventory import pin
 from infra.upkeep.naming import give_name
 from infra.upkeep.runs import Ref, RunRecord, StageRun, write_begun, write_ref, write_run
 from infra.upkeep.verify import VERIFIED, mark
+from tasks.stages import CURVE_FILE, GLANCE_FILE, GLANCES_FILE
 from tests.infra import small_pairs
 from tests.tasks import small_run
 from tests.tasks.small_run import NASTY
@@ -168,3 +174,27 @@ def _unfinished(store: Store, folder: Path) -> str:
 def _ref(artifact: Artifact) -> Ref:
     inputs = {one.role: one.digest for one in artifact.manifest.inputs}
     return Ref(artifact=artifact.base, digest=artifact.digest, config=artifact.manifest.config, inputs=inputs)
+
+
+IN_TRAINING = "reflow/00000000000000aa"
+
+
+def train(store: Store, folder: str) -> None:
+    """A reflow that is under way, and shows itself beside checkpoints in this folder of it."""
+    store.write(f"{folder}/{CURVE_FILE}", table_bytes(step=[25, 50, 75], loss=[0.9, 0.5, 0.25]))
+    store.write(f"{folder}/{GLANCES_FILE}", table_bytes(step=[30, 60], distance_to_own_teacher=[0.4, 0.125]))
+    store.write(f"{folder}/{GLANCE_FILE}", glance())
+    stage = StageRun(stage="reflow-1", artifact=IN_TRAINING, state="running", unit="steps", units=75, seconds=60)
+    write_run(store, record("2026-11-22T055000-aaaaaa", "mini", [stage], hours=0, state="running"))
+
+
+def table_bytes(**columns: list[float]) -> bytes:
+    """A Parquet file."""
+    pq.write_table(pa.table(columns), sink := pa.BufferOutputStream())
+    return sink.getvalue().to_pybytes()
+
+
+def glance() -> bytes:
+    """As wide as eight pairs."""
+    Image.new("RGB", (1052, 261), (200, 30, 30)).save(buffer := io.BytesIO(), "WEBP")
+    return buffer.getvalue()
