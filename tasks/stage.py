@@ -301,9 +301,11 @@ class _Doing:
             missing, is_own = [unit for unit in group if unit.id not in there], own is None or number < own
             if not missing:
                 continue
-            is_made = all(self.out.has(unit.id) for unit in missing)
-            if is_made == is_own:
-                work.expect(sum(unit.pieces for unit in missing) * (-1 if is_own else 1))
+            pieces, is_made = sum(unit.pieces for unit in missing), all(self.out.has(unit.id) for unit in missing)
+            if is_made and is_own:
+                work.expect(-pieces)
+            elif not is_made and not is_own:
+                work.expect(pieces)
             if not is_made:
                 self.job.make(self.how, group)
         self.out.wait()

@@ -171,7 +171,7 @@ def _card(known: Known, line: Line, look: str | None) -> bytes:
         one=line,
         manifest=manifest,
         look=look,
-        called=known.named.get(base, {}),
+        called=known.seen.named.get(base, {}),
         called_before=[*_called_before(known, base)],
         names_shown=NAMES,
         report=report_path(base) if known.is_served and manifest and manifest.stage == "report" else None,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping
-from typing import Protocol
-
 from markupsafe import Markup, escape
 
+from flows.observed.known import Known
 from flows.page_names import card_path, run_path
 from infra.upkeep.runs import RunRecord
 
@@ -15,29 +13,16 @@ _KINDS = {
     "unfinished": "warn", "to be redone": "warn",
 }  # fmt: skip
 
-
 NAMES, LONGEST = 2, 40
 """Names that a link shows, and characters of each."""
 
 
-class HasCards(Protocol):
-    """Knows what has a card, and a name."""
-
-    @property
-    def cards(self) -> Container[str]:
-        """By stage/fingerprint."""
-
-    @property
-    def named(self) -> Mapping[str, Collection[str]]:
-        """What people call it, by stage/fingerprint."""
-
-
-def artifact_link(base: str, known: HasCards, root: str) -> Markup:
+def artifact_link(base: str, known: Known, root: str) -> Markup:
     """An artifact by its short name and by those that people gave it, a link where it has a card."""
     if base not in known.cards:
         return Markup(f'<span class="gone">{escape(base[:80])}</span>')
     stage, _, fingerprint = base.partition("/")
-    names = [*known.named.get(base, ())]
+    names = [*known.seen.named.get(base, ())]
     called = "".join(f' <b class="name">{escape(shortened(name))}</b>' for name in names[:NAMES])
     called += f" +{len(names) - NAMES}" if len(names) > NAMES else ""
     return Markup(f'<a href="{root}{card_path(base)}">{escape(stage[:40])}/<code>{fingerprint[:8]}</code></a>{called}')

@@ -52,8 +52,7 @@ class Evaluation:
     @property
     def is_disturbed(self) -> bool:
         """Whether its times were measured beside other work of the machine."""
-        load = self.metrics.protocol.get("load")
-        return isinstance(load, dict) and bool(load.get("disturbed"))
+        return bool(self.metrics.beside)
 
     @property
     def of_models(self) -> Sequence[Measured]:

@@ -11,7 +11,6 @@ from flows.observed.evaluations import Evaluation, read_evaluations
 from flows.observed.lineage import Lineage
 from flows.observed.reading import Seen, read
 from flows.observed.run_facts import RunFacts, run_facts
-from infra.artifact.names import Naming
 from infra.store import Store
 from infra.upkeep.runs import RunRecord
 
@@ -44,11 +43,6 @@ class Known:
     def cards(self) -> frozenset[str]:
         """stage/fingerprint of everything that has a card: whole, damaged or unfinished."""
         return frozenset([*self.seen.artifacts, *self.seen.broken, *self.seen.unfinished])
-
-    @property
-    def named(self) -> Mapping[str, Mapping[str, Naming]]:
-        """What people call artifacts, by stage/fingerprint."""
-        return self.seen.named
 
     def has_card(self, base: str) -> bool:
         """Whether an artifact has a card to link to."""

@@ -64,9 +64,11 @@ class Metrics(BaseModel):
     def beside(self) -> str:
         """In words, what times were measured beside; empty where the machine did nothing else, or nobody knows."""
         load = self.protocol.get("load")
-        if not isinstance(load, dict) or not load["disturbed"]:
+        if not isinstance(load, dict) or not load.get("disturbed"):
             return ""
-        return f"measured beside other work: {load['used_by_others']} of {load['cores']} cores were busy with it"
+        return (
+            f"measured beside other work: {load.get('used_by_others')} of {load.get('cores')} cores were busy with it"
+        )
 
 
 def read_metrics(path: Path) -> Metrics:

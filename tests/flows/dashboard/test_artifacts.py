@@ -76,7 +76,7 @@ def test_of_many_names_a_card_shows_some_and_says_how_many_more(tmp_path: Path) 
     store.write("names/abcdef.json", store.read(f"names/{f'nightly-000-{LONG}'[:80]}.json"))
     known = look(store, NOW)
     pages = {path: Page(data.decode()).text for path, data in artifact_pages(known)}
-    assert "abcdef" not in known.named[artifact.base], "the digits of a fingerprint are no name"
+    assert "abcdef" not in known.seen.named[artifact.base], "the digits of a fingerprint are no name"
     assert "And 3 more names." in pages[card_path(artifact.base)]
     line = pages["artifacts.html"]
     assert line.count("nightly-") == 2 and f"… +{NAMES + 1}" in line
