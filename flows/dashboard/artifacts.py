@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from flows.dashboard.facets import Facet, facet
+from flows.dashboard.neighbours import drawn
 from flows.dashboard.pairs import newest
 from flows.dashboard.render import facts, paged, render
 from flows.observed.known import Known
@@ -177,7 +178,7 @@ def _card(known: Known, line: Line, look: str | None) -> bytes:
         report=report_path(base) if known.is_served and manifest and manifest.stage == "report" else None,
         verified=known.seen.verified.get(base),
         lacking=known.seen.lacks(line.artifact)[:LACKING] if line.artifact else (),
-        picture=lineage.picture(base),
+        picture=drawn(lineage, base),
         inputs=[(one, _note(known, one)) for one in lineage.inputs.get(base, ())],
         made_of=lineage.made_of.get(base, ()),
         runs=lineage.made_by.get(base, ()),

@@ -1,1 +1,1 @@
-"""A store as an onlooker sees it: read once, and what follows from it, as pages and trackers need it to tell it on."""
+"""A store as an onlooker sees it: read once, and what follows from it, and pages and trackers tell it on."""
