@@ -74,6 +74,7 @@ class Site:
             process.terminate()
         for process in self.started:
             process.wait()
+        self.started.clear()
 
     def submit(self, deployment: str, **parameters: object) -> FlowRun:
         """As `prefect deployment run` does."""
@@ -156,8 +157,15 @@ def shards(store: Store) -> set[int]:
     return {int(path[-11:-5]) for path in store.list("pairs") if "/units/shard-" in path}
 
 
+@pytest.fixture
+def house(standing_house: House) -> Iterator[House]:
+    """The module's, without the workers of the tests before: one left over would take a run from another."""
+    yield standing_house
+    standing_house.end()
+
+
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Iterator[House]:
+def standing_house(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Iterator[House]:
     """Comes up by the command that a user types."""
     folder = tmp_path_factory.mktemp("house")
     install_wheel(folder)
@@ -169,11 +177,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Itera
         try:
             with standing(), get_client(sync_client=True) as client:
                 store = open_store(folder / "store")
-                found = House(folder, client, store=store, prompts=_prompts(store))
-                try:
-                    yield found
-                finally:
-                    found.end()
+                yield House(folder, client, store=store, prompts=_prompts(store))
         finally:
             cli(folder, "down")
 

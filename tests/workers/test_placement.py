@@ -22,9 +22,9 @@ pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(house: House) -> dict[str, str]:
+def undisturbed(standing_house: House) -> dict[str, str]:
     """Digests by stage id of the chain in one process."""
-    chain, store = chain_of(load_recipe("tiny", OVERRIDES)), open_store(house.folder / "one-process")
+    chain, store = chain_of(load_recipe("tiny", OVERRIDES)), open_store(standing_house.folder / "one-process")
     made = one_process(chain, ["world", "prompts", "pairs-1", "reflow-1"], store)
     return {stage_id: artifact.digest for stage_id, artifact in made.items()}
 

@@ -32,9 +32,9 @@ pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def expected(house: House) -> str:
+def expected(standing_house: House) -> str:
     """The digest of an undisturbed run."""
-    return house.undisturbed(JOB, open_store(house.folder / "undisturbed")).digest
+    return standing_house.undisturbed(JOB, open_store(standing_house.folder / "undisturbed")).digest
 
 
 def test_from_the_command_line_of_prefect_as_the_readme_says(house: House) -> None:
