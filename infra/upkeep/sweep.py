@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -24,6 +23,7 @@ from infra.upkeep.inventory import Entry, base_in, entries, pinned, wanted_by
 from infra.upkeep.naming import names
 from infra.upkeep.runs import RunRecord, StageRun, list_runs
 from infra.upkeep.verify import VERIFIED
+from infra.upkeep.withdrawal import give_back, judge, withdraw
 
 GRACE = timedelta(days=7)
 """What is younger is kept, where nothing else is said."""
@@ -57,11 +57,13 @@ class _Files:
         """The size of them all."""
         return sum(self.sizes.values())
 
-    def older(self, before: datetime, path: str = "") -> bool:
-        """Whether the file, or every file, was last written before that moment; one of unknown age was not."""
-        # that it was read again makes nothing younger
-        paths = [path] if path else [one for one in self.sizes if not one.endswith(f"/{VERIFIED}")]
-        return all(one in self.times and self.times[one] < before for one in paths)
+    def older(self, before: datetime, path: str) -> bool:
+        """Whether the file was last written before that moment; one of unknown age was not."""
+        return path in self.times and self.times[path] < before
+
+    def all_older(self, before: datetime, *besides: str) -> bool:
+        """Whether every file was, besides those of these names."""
+        return all(self.older(before, path) for path in self.sizes if path.split("/")[-1] not in besides)
 
 
 def garbage(store: Store, before: datetime, known: Collection[Entry] | None = None) -> list[Garbage]:
@@ -80,9 +82,17 @@ def _entries(store: Store) -> list[Entry]:
     return found
 
 
-def _garbage(store: Store, found: list[Entry], before: datetime) -> list[Garbage]:
+def _garbage(
+    store: Store, found: list[Entry], before: datetime, given_back: Collection[str] = frozenset()
+) -> list[Garbage]:
     files, kept = _listed(store), _kept(store, found, before)
-    idle = [entry for entry in found if entry.base not in kept and files[entry.base].older(before)]
+
+    def is_idle(base: str) -> bool:
+        # that it was read again, or withdrawn and given back, makes nothing younger
+        besides = (VERIFIED, MANIFEST) if base in given_back else (VERIFIED,)
+        return base not in kept and files[base].all_older(before, *besides)
+
+    idle = [entry for entry in found if is_idle(entry.base)]
     rest = [entry.artifact for entry in found if entry.artifact is not None and entry not in idle]
     return [
         *(_unneeded(entry, files[entry.base].sizes) for entry in idle),
@@ -105,10 +115,11 @@ def sweep(store: Store, found: Collection[Garbage], before: datetime) -> list[Ga
     """Remove of what was found what is garbage still; that is returned. Raises UserError as `garbage` does, StoreError.
 
     A manifest goes before what it names, so that no reader trusts half an artifact. Killed in between, it leaves what a
-    run that needs it goes on from.
+    run that needs it goes on from, and the next sweep begins with what this one had not yet judged.
     """
+    given_back = give_back(store, before)
     known = _entries(store)
-    again = {one.what: one for one in _garbage(store, known, before)}
+    again = {one.what: one for one in _garbage(store, known, before, given_back)}
     left = _withdrawn(store, known, [again[one.what] for one in found if one.what in again], before)
     _remove(store, [path for one in left for path in one.files])
     for one in left:
@@ -118,18 +129,11 @@ def sweep(store: Store, found: Collection[Garbage], before: datetime) -> list[Ga
 
 
 def _withdrawn(store: Store, known: list[Entry], found: list[Garbage], before: datetime) -> list[Garbage]:
-    """What is left of it when its manifests are gone: what a run took for cached just before gets its own back.
-
-    A run says what it is about to take before it looks for it: who has read one of these manifests is known by now.
-    """
-    gone, manifests = {one.what for one in found}, dict[str, bytes]()
-    for base in sorted(gone & {entry.base for entry in known if entry.artifact}):
-        with suppress(FileNotFoundError):  # somebody else sweeps, too
-            manifests[base] = store.read(f"{base}/{MANIFEST}")
-    _remove(store, [f"{base}/{MANIFEST}" for base in manifests])
+    """What is left of it when its manifests are gone: what a run took for cached just before gets its own back."""
+    gone = {one.what for one in found} & {entry.base for entry in known if entry.artifact}
+    path, record = withdraw(store, sorted(gone))
     kept = _kept(store, known, before)
-    for base in manifests.keys() & kept:
-        store.create(f"{base}/{MANIFEST}", manifests[base])
+    judge(store, path, record, kept)
     return [one for one in found if one.what not in kept]
 
 
@@ -171,7 +175,7 @@ def _goes_on(run: RunRecord, before: datetime) -> bool:
 def _old_records(files: Mapping[str, _Files]) -> Iterator[Garbage]:
     before = datetime.now(UTC) - KEEP_RUNS
     for path, one in files.items():
-        if path.startswith("runs/") and one.older(before):
+        if path.startswith("runs/") and one.all_older(before):
             yield Garbage(path, f"the record of a run more than {KEEP_RUNS.days} days ago", [path], one.bytes)
 
 

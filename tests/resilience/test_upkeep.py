@@ -26,6 +26,7 @@ import pytest
 from infra.artifact.redo import why_redo
 from infra.store import Store, open_store
 from infra.upkeep.inventory import entries
+from infra.upkeep.runs import write_begun
 from infra.upkeep.verify import damages
 from tests import ROOT
 from tests.resilience.dying import OPERATIONS, PAIRS, Doing, do, pairs_of, target_of
@@ -206,6 +207,25 @@ def require_same_end(name: str, store: str, kind: Kind, bench: Bench, outcomes: 
     """The same command, not disturbed, ends as if nothing had happened."""
     assert bench.ended(bench.start(name, store, kind)) == OPERATIONS[name].ends, bench.said()
     assert outcome(kind.on_disk(store)) == outcomes[name]
+
+
+def test_what_a_run_took_while_a_killed_sweep_had_it_is_given_back(kind: Kind, bench: Bench) -> None:
+    """gc dies between a manifest and its verdict; a run had asked for that artifact: the next gc begins with it."""
+    undecided = 0
+    for change in range(1, MOST):
+        store = bench.copy("gc", kind)
+        there, before = kind.on_disk(store), {one.base for one in entries(kind.on_disk(store)) if one.artifact}
+        if bench.ended(bench.start("gc", store, kind, dies_at=change)) != -signal.SIGKILL:
+            break
+        taken = before - {one.base for one in entries(there) if one.artifact}
+        for base in taken:
+            write_begun(there, "another", "pairs-1", base)
+        if there.list("withdrawn") and taken:
+            undecided += 1
+            assert bench.ended(bench.start("gc", store, kind)) == 0, bench.said()
+            assert taken <= {one.base for one in entries(there) if one.artifact}
+            assert believed(there) == set() and not there.list("withdrawn")
+    assert undecided, "it was never killed in between"
 
 
 def test_killed_at_random_moments(kind: Kind, bench: Bench, outcomes: dict[str, Outcome]) -> None:
