@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flows.server.pages import pages_folder
 from infra.errors import UserError
 from infra.private import write_private
 
@@ -167,7 +168,7 @@ def _server_environment(folder: Path, endpoint: Endpoint) -> Mapping[str, str]:
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder.absolute()}/prefect.db",
         "PREFECT_SERVER_API_AUTH_STRING": endpoint.auth or "",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_UI_V2_ENABLED": "false",  # it asks an analytics host
+        "PREFECT_UI_STATIC_DIRECTORY": str(pages_folder(folder).absolute()),
         "PREFECT_API_URL": endpoint.url,  # what the pages ask, whatever the port
         "PREFECT_API_AUTH_STRING": endpoint.auth or "",
         "DO_NOT_TRACK": "1",

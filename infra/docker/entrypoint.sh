@@ -9,6 +9,10 @@ server)
     : "${PREFECT_SERVER_DATABASE_PASSWORD:?is not set: say the password of the PostgreSQL database}"
     export PREFECT_API_AUTH_STRING="$PREFECT_SERVER_API_AUTH_STRING"
     shift
+    # no room for Prefect's second UI, which asks an analytics host: flows/server/pages.py
+    export PREFECT_UI_STATIC_DIRECTORY="${PREFECT_HOME:-$HOME/.prefect}/pages"
+    mkdir -p "$PREFECT_UI_STATIC_DIRECTORY"
+    ln -sfn nowhere "$PREFECT_UI_STATIC_DIRECTORY/v2"
     exec prefect server start "$@"
     ;;
 worker)

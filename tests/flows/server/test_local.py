@@ -136,6 +136,7 @@ def test_its_pages_let_one_log_in_on_any_port_and_ask_nothing_of_the_internet() 
         root = endpoint.url.removesuffix("/api")
         told = json.loads(_read(f"{root}/ui-settings"))
         assert (told["api_url"], told["auth"], told["default_ui"]) == (endpoint.url, "BASIC", "v1")
+        assert told["available_uis"] == ["v1"], "the other one asks an analytics host"
         page = _read(f"{root}/")
         scripts = re.findall(r'(?:src|href)="([^"]+)"', page)
         assert scripts and not [one for one in scripts if "://" in one], "all that it loads is its own"
