@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from flows.observed.known import Known
 from flows.observed.run_facts import STATES, RunFacts
+from flows.run.costs import read_site
 from infra.upkeep.runs import StageRun
 from tasks.evaluate.measured import of_own_guidance
 from tasks.evaluate.metrics import METRICS
@@ -19,7 +20,10 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def exposition(known: Known) -> bytes:
-    """The text that Prometheus reads: runs, running stages, device time, room, the newest numbers of every model."""
+    """The text that Prometheus reads: runs, running stages, device time, money, room, models' newest numbers.
+
+    Raises UserError for a damaged file of the site's prices.
+    """
     registry = CollectorRegistry()
     registry.register(_Store(known))
     return generate_latest(registry)
@@ -35,7 +39,7 @@ class _Store(Collector):
         """Every family once."""
         yield self._runs()
         yield from self._stages()
-        yield self._device_seconds()
+        yield from self._spent()
         yield from self._room()
         yield from self._models()
 
@@ -69,18 +73,24 @@ class _Store(Collector):
             if run.state == "running":
                 yield from ((run, stage) for stage in run.record.stages if stage.state == "running")
 
-    def _device_seconds(self) -> Metric:
-        """A gauge: records go after 90 days, so that the sum may fall."""
-        family = GaugeMetricFamily(
-            "instaflow_device_seconds", "wall time x devices in the records that are kept", labels=["recipe", "stage"]
+    def _spent(self) -> Iterator[Metric]:
+        """Gauges: records go after 90 days, so that the sums may fall."""
+        labels, site = ["recipe", "stage"], read_site()
+        seconds = GaugeMetricFamily(
+            "instaflow_device_seconds", "wall time x devices in the records that are kept", labels=labels
         )
-        spent = defaultdict[tuple[str, str], float](float)
+        money = GaugeMetricFamily(
+            "instaflow_cost", "that time at this site's prices, where it has any", labels=[*labels, "currency"]
+        )
+        spent = defaultdict[tuple[str, str], list[StageRun]](list)
         for run in self.known.runs.values():
             for stage in run.record.stages:
-                spent[run.record.recipe, stage.stage] += stage.device_seconds or 0.0
-        for (recipe, stage_id), seconds in spent.items():
-            family.add_metric([recipe, stage_id], seconds)
-        return family
+                spent[run.record.recipe, stage.stage].append(stage)
+        for of, stages in spent.items():
+            seconds.add_metric(of, sum(stage.device_seconds or 0.0 for stage in stages))
+            if (cost := site.spent(stages)) is not None:
+                money.add_metric([*of, site.currency], cost)
+        yield from (seconds, money)
 
     def _room(self) -> Iterator[Metric]:
         artifacts = GaugeMetricFamily("instaflow_artifacts", "finished artifacts by stage", labels=["stage"])

@@ -23,8 +23,9 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from grafana_foundation_sdk.models.prometheus import Dataquery
 
 from flows.dashboard.serving import serving
+from flows.run.costs import FILE
 from flows.server import local
-from infra.store import open_store
+from infra.store import Store, open_store
 from infra.upkeep.runs import list_runs, write_run
 from tests import ROOT
 from tests.flows.observed import small_store
@@ -87,6 +88,13 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for run in list_runs(store):  # one that runs now
         if run.part_of:
             write_run(store, run.model_copy(update={"heartbeat_at": datetime.now(UTC).isoformat()}))
+    (folder / "site.yaml").write_text("cost: {gpu: 2.5/h, cpu: 0.1/h}\ncurrency: EUR\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FILE, str(folder / "site.yaml"))
+        yield from _reading(program, folder, store, port, password)
+
+
+def _reading(program: str, folder: Path, store: Store, port: int, password: str) -> Iterator[str]:
     with serving(store, 0, f"instaflow:{password}") as url:
         (folder / "dashboard-password").write_text(password)
         config = yaml.safe_load((GRAFANA / "prometheus.yml").read_text())
