@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import BlockDocument
@@ -16,7 +17,9 @@ from prefect.exceptions import ObjectNotFound
 
 from flows.deploy.lost_runs import install
 from flows.server.children import LOST
+from flows.server.pulse import ALIVE, ENDED
 from infra.errors import UserError
+from infra.upkeep.runs import LOST_AFTER_S
 
 WEBHOOK = "webhook"
 """The type of block that is called with JSON; others are told a subject and a text, as `notify` takes them."""
@@ -24,12 +27,16 @@ WEBHOOK = "webhook"
 
 @dataclass(frozen=True)
 class News:
-    """An event that people are told of; subject and text are templates of Prefect's."""
+    """What people are told of: an event, or silence after one; subject and text are templates of Prefect's."""
 
     name: str
-    event: str
+    trigger: EventTrigger
     subject: str
     text: str
+
+
+def _on(event: str) -> EventTrigger:
+    return EventTrigger(expect={event}, posture=Posture.Reactive, threshold=1)
 
 
 _STAGE = """
@@ -41,7 +48,7 @@ run: {{ event.payload.run }}
 NEWS = (
     News(
         name="instaflow: tell of failed stages",
-        event="instaflow.stage.failed",
+        trigger=_on("instaflow.stage.failed"),
         subject="{{ event.payload.recipe }}: {{ event.payload.stage }} failed",
         text=f"""{{{{ event.payload.error }}}}
 {_STAGE}
@@ -50,7 +57,7 @@ More: instaflow status {{{{ event.payload.run }}}}""",
     ),
     News(
         name="instaflow: tell of silent runs",
-        event=f"prefect.flow-run.{LOST}",
+        trigger=_on(f"prefect.flow-run.{LOST}"),
         subject="{{ flow_run.name }}: no sign of life",
         text="""{{ flow_run.name }}: {{ event.payload.validated_state.message }}
 
@@ -60,8 +67,28 @@ Its machine is gone, or cut off. Another worker of its pool takes it and goes on
 If there is none, start one: instaflow worker POOL""",
     ),
     News(
+        name="instaflow: tell of silent terminals",
+        trigger=EventTrigger(
+            for_each={"prefect.resource.id"},
+            after={ALIVE},
+            expect={ALIVE, ENDED},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=LOST_AFTER_S),
+        ),
+        subject="{{ event.payload.recipe }}: no sign of life",
+        text=f"""No sign of life for {LOST_AFTER_S:.0f} s from {{{{ event.payload.host }}}}.
+
+recipe: {{{{ event.payload.recipe }}}}
+stage: {{{{ event.payload.stage }}}}
+run: {{{{ event.payload.run }}}}
+
+It was started in a terminal, so no worker takes it over. If it is gone, run the recipe again: it goes on from there.
+More: instaflow status {{{{ event.payload.run }}}}""",
+    ),
+    News(
         name="instaflow: tell of models that got worse",
-        event="instaflow.evaluation.worse",
+        trigger=_on("instaflow.evaluation.worse"),
         subject="{{ event.payload.recipe }}: worse than the last one",
         text=f"""{{{{ event.payload.told | join('\n') }}}}
 {_STAGE}before: {{{{ event.payload.before }}}}
@@ -70,7 +97,7 @@ What each was made of: instaflow artifacts lineage {{{{ event.payload.artifact }
     ),
     News(
         name="instaflow: tell of budgets",
-        event="instaflow.run.budget",
+        trigger=_on("instaflow.run.budget"),
         subject="{{ event.payload.recipe }}: over its budget",
         text=f"""{{{{ event.payload.error }}}}
 {_STAGE}""",
@@ -83,8 +110,8 @@ def automations(block: BlockDocument) -> Iterator[AutomationCore]:
     for news in NEWS:
         yield AutomationCore(
             name=news.name,
-            description=f"Sends {news.event} through {_name(block)}.",
-            trigger=EventTrigger(expect={news.event}, posture=Posture.Reactive, threshold=1),
+            description=f"Sends it through {_name(block)}.",
+            trigger=news.trigger,
             actions=[_action(news, block)],
         )
 

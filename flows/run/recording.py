@@ -20,6 +20,7 @@ from flows.run.before import Before
 from flows.run.budget import UNLIMITED, Purse, Spent
 from flows.run.terminal import console
 from flows.run.watch import Watch, watching
+from flows.server import pulse
 from infra.artifact import Artifact, Source
 from infra.artifact.redo import why_redo
 from infra.environment import environment, user, utc_now
@@ -89,6 +90,7 @@ class Recording:
             write_begun(self.store, self.record.recipe, stage_id, base, inputs)
             told = {"inputs": inputs, "reason": reason, "started_at": utc_now()}
             self._add(StageRun.model_validate({"stage": stage_id, "artifact": base, "state": "running", **told}))
+            pulse.beat(self.record, stage_id)
         extent = stage_of(stage_id).extent(config, taken)
         is_part = self.record.part_of is not None
         watch = Watch(extent, lambda: self._beat(stage_id, watch), behalf=self.behalf, is_part=is_part)
@@ -147,6 +149,7 @@ class Recording:
         """Write how the run ended."""
         update = {"state": state, "finished_at": utc_now(), "exit": exit, "error": error}
         self.record = self.record.model_copy(update=update)
+        pulse.end(self.record)
         self._write()
 
     def _add(self, stage: StageRun) -> None:
@@ -168,6 +171,7 @@ class Recording:
         self.spent[stage_id] = watch.spent(stage_id)
         self.purse.require(stage_id, [*self.spent.values()])
         self._change(stage_id, watch.measured())
+        pulse.beat(self.record, stage_id)
         with _forgiven():
             self._write()
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from flows.cli.app import main
 from flows.deploy import registering
 from flows.deploy.notifications import NEWS, tell_through
 from flows.server.children import LOST
+from flows.server.pulse import ALIVE
 from infra.errors import UserError
 from infra.store import open_store
+from infra.upkeep.runs import list_runs
 from tests import ROOT
 from tests.inbox import Inbox, inbox
 
@@ -89,6 +92,41 @@ def test_a_run_that_fell_silent_is_told_of(team: Inbox, api: SyncPrefectClient) 
     api.set_flow_run_state(run.id, lost, force=True)
     text = call(team, "pairs-student: no sign of life")["text"]
     assert "No sign of life for 90 s." in text and "recipe:sd15" in text and "instaflow worker" in text
+
+
+@pytest.mark.slow
+def test_a_terminal_that_fell_silent_is_told_of(
+    team: Inbox, api: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in its first stage; one that ended well is silent, too, and nobody is told."""
+    (silent,) = (one for one in NEWS if one.name.endswith("silent terminals"))
+    monkeypatch.setattr(silent.trigger, "within", timedelta(seconds=12))
+    tell_through("webhook/team")
+    well, killed = small_run(tmp_path / "well", seconds=0), small_run(tmp_path / "killed", seconds=100)
+    team.wait_for(lambda: signs(api, tmp_path / "killed") or None)
+    killed.kill()
+    killed.wait()
+    (record,) = list_runs(open_store(tmp_path / "killed" / "store"))
+    told = call(team, "tiny: no sign of life")
+    assert f"instaflow status {record.run_id}" in told["text"] and "stage: world" in told["text"]
+    assert (told["payload"]["run"], told["payload"]["host"]) == (record.run_id, record.environment["host"])
+    assert well.wait(240) == 0 and signs(api, tmp_path / "well")
+    assert len([one for _, one in team.calls if one["subject"] == "tiny: no sign of life"]) == 1
+
+
+def small_run(folder: Path, seconds: float) -> subprocess.Popen[bytes]:
+    """A run of a terminal until prompts, each of whose units lasts so long."""
+    folder.mkdir()
+    here = {"PYTHONPATH": str(ROOT), "SMALL_STAGES_WEIGHTS": str(folder / "weights"), "SMALL_STAGE_S": str(seconds)}
+    command = [sys.executable, "-m", "tests.flows.small_stages", "run", "tiny", "--until", "prompts"]
+    return subprocess.Popen(command, env=os.environ | here, cwd=folder)
+
+
+def signs(api: SyncPrefectClient, folder: Path) -> list[dict[str, Any]]:
+    """What the server knows of the signs of life of the run there."""
+    found = api._client.post("/events/filter", json={"filter": {"event": {"name": [ALIVE]}}})
+    runs = {one.removeprefix("runs/").removesuffix(".json") for one in open_store(folder / "store").list("runs")}
+    return [one["payload"] for one in found.json()["events"] if one["payload"]["run"] in runs]
 
 
 def test_a_model_that_got_worse_and_a_budget_are_told_of(team: Inbox, api: SyncPrefectClient) -> None:

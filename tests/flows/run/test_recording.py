@@ -69,10 +69,11 @@ class Swept(LocalStore):
 
     def delete(self, path: str) -> None:
         """Let it happen at its moment."""
-        if self.moment == "before":
+        is_manifest = path.endswith("/manifest.json")
+        if is_manifest and self.moment == "before":
             self.happens()
         super().delete(path)
-        if self.moment == "after":
+        if is_manifest and self.moment == "after":
             self.happens()
 
 
