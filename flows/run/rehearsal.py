@@ -20,7 +20,6 @@ from flows.algorithms.chain import Chain, Given
 from flows.run import sources, terminal
 from infra.artifact import Source
 from infra.artifact.fingerprint import canonical_json, sha256_bytes
-from infra.artifact.source import Pinned
 from infra.artifact.stamps import is_noted, note
 from infra.artifact.workdir import WorkFolder
 from infra.environment import environment
@@ -41,38 +40,49 @@ NAME = "rehearsal"
 
 
 def rehearse_stages(chain: Chain, stages: frozenset[str]) -> None:
-    """Two samples through each of these stages, if the machine has not seen that succeed since it was started.
+    """Two samples through each of these stages that the machine has not seen succeed since it was started.
 
     Raises UserError naming the one that cannot be done.
     """
-    what, started = f"{NAME} {_key(chain, stages)}", time.monotonic()
-    if is_noted(what):
+    notes, started = {one: f"{NAME} {key}" for one, key in _keys(chain, stages).items()}, time.monotonic()
+    unseen = frozenset(one for one in stages if not is_noted(notes[one]))
+    if not unseen:
         terminal.console().print(f"{NAME:<14} {'not again':>12}  the same {len(stages)} stages went through before")
         return
-    _try(chain, stages)
-    note(what)
+    ancestors = chain.ancestors()
+    needed = unseen.union(*(ancestors[one] for one in unseen))
+    _try(chain, needed)
+    for one in unseen:
+        note(notes[one])
     took = duration(time.monotonic() - started)
-    terminal.console().print(f"{NAME:<14} {took:>12}  two samples through {len(stages)} stages")
+    terminal.console().print(f"{NAME:<14} {took:>12}  two samples through {len(needed)} stages")
 
 
-def _key(chain: Chain, stages: frozenset[str]) -> str:
-    """Stands for all that what is tried depends on: two runs that differ in their counts alone have the same."""
-    nodes = [chain.nodes[one] for one in chain.nodes if one in stages]
-    ready = {one for node in nodes for one in node.inputs.values() if isinstance(one, Given)}
-    told: dict[str, JsonValue] = {
-        "stages": {one.id: rehearsed(one.config).model_dump(mode="json") for one in nodes},
-        "inputs": {one.id: {role: str(source) for role, source in one.inputs.items()} for one in nodes},
+def _keys(chain: Chain, stages: frozenset[str]) -> dict[str, str]:
+    """By stage what stands for all that its trial depends on: two runs that differ in their counts alone have the same.
+
+    `stages` has with each stage what that is made from.
+    """
+    machine: dict[str, JsonValue] = {
         "performance": rehearsed(chain.recipe.performance).model_dump(mode="json"),
-        "files": {one.id: _digests(named_files(one.stage, rehearsed(one.config))) for one in nodes},
-        "given": _digests({f"{one.tree} {one.path}": sources.given(one.tree, one.path) for one in ready}),
         "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "environment": {**environment(), "release": release()},
     }
-    return sha256_bytes(canonical_json(told))
+    keys: dict[str, str] = {}
+    for node in (chain.nodes[one] for one in chain.nodes if one in stages):
+        config = rehearsed(node.config)
+        told: dict[str, JsonValue] = machine | {
+            "stage": node.id,
+            "config": config.model_dump(mode="json"),
+            "inputs": {role: _input(source, keys) for role, source in node.inputs.items()},
+            "files": {name: one.digest for name, one in named_files(node.stage, config).items()},
+        }
+        keys[node.id] = sha256_bytes(canonical_json(told))
+    return keys
 
 
-def _digests(pinned: Mapping[str, Pinned]) -> dict[str, JsonValue]:
-    return {name: one.digest for name, one in pinned.items()}
+def _input(source: str | Given, keys: Mapping[str, str]) -> str:
+    return keys[source] if isinstance(source, str) else sources.given(source.tree, source.path).digest
 
 
 def _try(chain: Chain, stages: frozenset[str]) -> None:

@@ -103,11 +103,11 @@ def test_a_teacher_without_numbers_is_told_before_the_first_pair(broken: Path, t
         rehearse(chain(f"teacher.path={broken}"), open_store(tmp_path / "store"), EVERYTHING)
 
 
-def tried(told: Chain, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+def tried(told: Chain, folder: Path, monkeypatch: pytest.MonkeyPatch, choice: Choice = EVERYTHING) -> int:
     """How many stages two samples went through."""
     done: list[str] = []
     monkeypatch.setattr(rehearsal, "run_stage", lambda stage, *_: done.append(stage.name))
-    rehearse(told, open_store(folder), EVERYTHING)
+    rehearse(told, open_store(folder), choice)
     return len(done)
 
 
@@ -122,6 +122,18 @@ def test_what_went_through_once_is_not_tried_again(
     assert tried(chain("reflow.loss=huber"), tmp_path / "store", monkeypatch) == 11
     monkeypatch.setattr(rehearsal, "release", lambda: "0.2.0+another")
     assert tried(chain(), tmp_path / "store", monkeypatch) == 11
+
+
+def test_a_part_of_what_went_through_is_not_tried_and_what_is_new_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noted by stage: with what it is made from, whatever else the run did."""
+    until_pairs = Choice(until=("pairs-1",))
+    assert tried(chain(), tmp_path / "store", monkeypatch, until_pairs) == 3
+    assert tried(chain(), tmp_path / "store", monkeypatch, Choice(until=("prompts",))) == 0
+    assert tried(chain(), tmp_path / "store", monkeypatch, Choice(until=("reflow-1",))) == 4, "and what that takes"
+    assert tried(chain(), tmp_path / "store", monkeypatch, until_pairs) == 0
+    assert tried(chain("pairs.guidance=2.5"), tmp_path / "store", monkeypatch, until_pairs) == 3
 
 
 def test_what_failed_is_tried_again_and_another_teacher_is_another_thing(
