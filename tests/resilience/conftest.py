@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import multiprocessing.forkserver
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests import ROOT
 from tests.resilience.driver import Attempt
@@ -31,9 +34,19 @@ def fork_server() -> Iterator[None]:
 
 
 @pytest.fixture(scope="package")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """What a run ends with that nobody disturbs."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Ended:
+    """What a run ends with that nobody disturbs: one for all workers of pytest-xdist."""
     folder = tmp_path_factory.mktemp("undisturbed")
+    if worker_id == "master":
+        return _undisturbed(folder)
+    kept = tmp_path_factory.getbasetemp().parent / "undisturbed.json"
+    with FileLock(f"{kept}.lock"):
+        if not kept.exists():
+            kept.write_text(json.dumps(asdict(_undisturbed(folder))))
+    return Ended(**json.loads(kept.read_text()))
+
+
+def _undisturbed(folder: Path) -> Ended:
     place = Place(Attempt(str(folder / "store"), folder))
     done = place.run()
     assert done.exitcode == 0 and not done.damaged, done.log
