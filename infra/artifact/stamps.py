@@ -10,6 +10,7 @@ import functools
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +28,10 @@ _OLD_S = 7 * 86_400.0  # of another boot, or of another machine that shares the 
 _PATIENCE_S = 60.0
 _TABLE = "CREATE TABLE IF NOT EXISTS stamps (what TEXT PRIMARY KEY, state TEXT, sha256 TEXT) WITHOUT ROWID"
 _log = logging.getLogger(__name__)
+# One thread at a time. One that frees a statement waits for the connection and keeps the GIL meanwhile; the connection
+# may wait for a file lock that another thread cannot let go of without the GIL: a minute, then "database is locked".
+_alone = threading.Lock()
+os.register_at_fork(before=_alone.acquire, after_in_parent=_alone.release, after_in_child=_alone.release)
 
 
 def sha256_of(path: Path) -> str:
@@ -73,13 +78,15 @@ def state_of(path: Path) -> tuple[str, float]:
 
 def _ask(statement: str, *values: str) -> tuple[str] | None:
     """Its first row. Without the cache's folder nothing is known, and all is read: that is slow, and right."""
-    try:
-        row: tuple[str] | None = _connection(os.environ.get(PLACE), os.getpid()).execute(statement, values).fetchone()
-    except sqlite3.Error as error:
-        _log.info("cache %s: %s", cache_folder(), error)
-        _connection.cache_clear()  # the folder may have been deleted
-        return None
-    return row
+    with _alone:
+        try:
+            connection = _connection(os.environ.get(PLACE), os.getpid())
+            row: tuple[str] | None = connection.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            _log.info("cache %s: %s", cache_folder(), error)
+            _connection.cache_clear()  # the folder may have been deleted
+            return None
+        return row
 
 
 @functools.lru_cache(maxsize=1)
