@@ -1,4 +1,4 @@
-"""Server, pools and workers on one machine, for trying: a process in the background holds them and ends them in order.
+"""Server, pools and workers on one machine: a process in the background looks after them and ends them in order.
 
 `python -m flows.deploy.one_machine PORT [POOLS_FILE]` is that process; SIGTERM ends it.
 """
@@ -11,21 +11,23 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from flows.deploy.pools import Pools, read_pools
-from flows.server.local import local_server, open_door, standing_server, state_folder
+from flows.server.local import KeptServer, kept_server, open_door, standing_server, state_folder
+from infra.environment import utc_now
 from infra.errors import UserError
 
 _WITHIN_S = 300.0
 _LOOK_EVERY_S = 0.2
+_MEND_EVERY_S = 5.0
 
 
 def start(pools: Path | None, port: int) -> str:
@@ -77,13 +79,34 @@ def _holder() -> dict[str, Any] | None:
 
 def hold(pools: Pools, port: int) -> None:
     """Have everything up until it is interrupted. Raises UserError when another process has."""
-    with _locked() as file, _a_server(port) as url:
+    with _locked() as file, _a_server(port) as (url, server):
         from flows.deploy.registering import register
 
         register(pools)
-        with _workers(pools):
+        with _workers(pools) as workers:
             _say(file, pid=os.getpid(), url=url.removesuffix("/api"))
-            threading.Event().wait()
+            _look_after(server, workers)
+
+
+def _look_after(server: KeptServer | None, workers: Mapping[str, _Worker]) -> NoReturn:
+    """What dies is started again; what cannot start is tried again. A worker that was told to end stays away."""
+    while True:
+        time.sleep(_MEND_EVERY_S)
+        try:
+            if server and server.has_died():
+                _tell(f"the Prefect server died (exit {server.process.returncode}) and is started again")
+                server.start_again()
+        except UserError as error:
+            _tell(str(error))
+        for name, worker in workers.items():
+            if worker.process.poll():
+                _tell(f"worker {name} died (exit {worker.process.returncode}) and is started again")
+                worker.start()
+
+
+def _tell(what: str) -> None:
+    """In `up.log`."""
+    print(utc_now()[:19], what, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -104,55 +127,76 @@ def _say(file: TextIO, **told: object) -> None:
 
 
 @contextmanager
-def _a_server(port: int) -> Iterator[str]:
+def _a_server(port: int) -> Iterator[tuple[str, KeptServer | None]]:
+    """Where it is; the server itself if it is ours to look after."""
     from prefect.settings import get_current_settings
 
     from flows.server.connection import standing
 
     if get_current_settings().api.url or standing_server():
         with standing() as url:
-            yield url
+            yield url, None
     else:
-        with local_server(port, with_ui=True) as endpoint, open_door(endpoint), standing() as url:
-            yield url
+        with kept_server(port) as server, open_door(server.endpoint), standing() as url:
+            yield url, server
+
+
+@dataclass
+class _Worker:
+    """One of the file's, and the process that it is just now."""
+
+    pool: str
+    name: str
+    devices: str
+
+    def __post_init__(self) -> None:
+        self.log.unlink(missing_ok=True)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, for the first time or again."""
+        command = [sys.executable, "-m", "flows.cli", "worker", self.pool, "--name", self.name]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--devices", self.devices],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    @property
+    def log(self) -> Path:
+        """What it says, and what those before it said that died."""
+        return state_folder() / f"worker-{self.name}.log"
 
 
 @contextmanager
-def _workers(pools: Pools) -> Iterator[None]:
+def _workers(pools: Pools) -> Iterator[Mapping[str, _Worker]]:
     """Those of the file, once the server knows each; at the end all drain at the same time."""
-    processes: dict[str, subprocess.Popen[bytes]] = {}
+    started: dict[str, _Worker] = {}
     try:
-        for name, pool in pools.pools.items():
-            for number, place in enumerate(pool.workers):
-                processes[f"{name}-{number}"] = _start_worker(name, f"{name}-{number}", place.devices)
-        _wait_for(pools, processes)
-        yield
+        for pool, told in pools.pools.items():
+            for number, place in enumerate(told.workers):
+                name = f"{pool}-{number}"
+                started[name] = _Worker(pool, name, place.devices)
+        _wait_for(pools, started)
+        yield started
     finally:
-        for process in processes.values():
-            process.terminate()
-        for process in processes.values():
-            process.wait()
+        for worker in started.values():
+            worker.process.terminate()
+        for worker in started.values():
+            worker.process.wait()
 
 
-def _start_worker(pool: str, name: str, devices: str) -> subprocess.Popen[bytes]:
-    with (state_folder() / f"worker-{name}.log").open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "worker", pool, "--name", name, "--devices", devices],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-
-def _wait_for(pools: Pools, processes: dict[str, subprocess.Popen[bytes]]) -> None:
+def _wait_for(pools: Pools, started: Mapping[str, _Worker]) -> None:
     from prefect.client.orchestration import get_client
 
-    missing, since = set(processes), datetime.now(UTC)
+    missing, since = set(started), datetime.now(UTC)
     with get_client(sync_client=True) as client:
         while missing:
             workers = [one for pool in pools.pools for one in client.read_workers_for_work_pool(pool)]
             missing -= {one.name for one in workers if one.last_heartbeat_time and one.last_heartbeat_time >= since}
             for name in missing:
-                if processes[name].poll() is not None:
-                    log = state_folder() / f"worker-{name}.log"
+                if started[name].process.poll() is not None:
+                    log = started[name].log
                     raise UserError(f"worker {name} has ended; {log} says:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(_LOOK_EVERY_S)
 

@@ -37,6 +37,11 @@ class Endpoint:
     url: str
     auth: str | None = None
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.removesuffix("/api").rpartition(":")[2])
+
     def environment(self) -> dict[str, str]:
         """The environment of a process that talks to it."""
         found = {"PREFECT_API_URL": self.url}
@@ -74,12 +79,43 @@ def local_server(
 
     `meanwhile` is called in the seconds that it takes to start.
     """
-    folder = state_folder()
-    process, endpoint = _start(folder, port, with_ui, meanwhile)
+    with kept_server(port, with_ui=with_ui, meanwhile=meanwhile) as server:
+        yield server.endpoint
+
+
+@dataclass
+class KeptServer:
+    """A server that somebody looks after, and the process that it is just now."""
+
+    endpoint: Endpoint
+    process: subprocess.Popen[bytes]
+    with_ui: bool
+
+    def has_died(self) -> bool:
+        """Whether its process is gone, and nothing of it answers any more."""
+        return self.process.poll() is not None and not self.endpoint.is_up()
+
+    def start_again(self) -> None:
+        """Where it was, with the same password: who spoke to it goes on. Raises UserError if it does not start.
+
+        What the one that died said last is in `server.log.died`.
+        """
+        folder = state_folder()
+        (folder / "server.log").replace(folder / "server.log.died")
+        self.process, _ = _start(folder, self.endpoint.port, self.with_ui, lambda: None)
+
+
+@contextmanager
+def kept_server(
+    port: int = 0, *, with_ui: bool = True, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[KeptServer]:
+    """As `local_server`, for who starts it again when it dies."""
+    process, endpoint = _start(state_folder(), port, with_ui, meanwhile)
+    server = KeptServer(endpoint, process, with_ui)
     try:
-        yield endpoint
+        yield server
     finally:
-        _stop(process)
+        _stop(server.process)
 
 
 @contextmanager
@@ -146,8 +182,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _launch(folder: Path, endpoint: Endpoint, with_ui: bool) -> subprocess.Popen[bytes]:
-    port = endpoint.url.rpartition(":")[2].removesuffix("/api")
-    server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(endpoint.port)]
     quiet = ["--log-level", "WARNING", *(["--ui"] if with_ui else ["--no-scheduler", "--no-late-runs", "--no-ui"])]
     with (folder / "server.log").open("wb") as log:
         return subprocess.Popen(

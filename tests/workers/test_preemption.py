@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from flows.run import sources
 from flows.server.arrival import RELEASE
+from flows.server.local import standing_server, state_folder
 from infra.artifact import Artifact
 from infra.release import release
 from infra.store import Store, open_store
@@ -116,6 +117,28 @@ def test_a_node_that_is_lost_is_noticed_and_no_other(house: House, expected: str
     assert not psutil.wait_procs(engine, timeout=240)[1]
     assert house.units(well) >= units > 0
     _require_nothing_runs(house, endless)
+
+
+def test_what_dies_of_what_is_up_is_started_again(house: House) -> None:
+    """kill -9 of server and worker of `instaflow up`; whoever comes then finds both."""
+    up = json.loads((state_folder() / "up.json").read_text())
+    there = {" ".join(one.cmdline()): one for one in psutil.Process(up["pid"]).children()}
+    (server,), (worker,) = ([one for told, one in there.items() if what in told] for what in ("server", "--name cpu-0"))
+    for process in (server, *server.children(recursive=True), worker):
+        process.kill()
+    house.until(lambda: not is_up())
+    house.until(is_up)
+    store = open_store(house.folder / "after")
+    house.wait(house.pairs("cpu", JOB, store), "Completed")
+    assert house.units(store) == 20
+    found = [one.pid for one in psutil.Process(up["pid"]).children()]
+    assert len(found) == len(there) and not {server.pid, worker.pid} & {*found}
+    assert "is started again" in (state_folder() / "up.log").read_text()
+
+
+def is_up() -> bool:
+    """Whether the server of this machine answers."""
+    return standing_server() is not None
 
 
 def _require_whole(house: House, run: FlowRun, store: Store, digest: str) -> None:
