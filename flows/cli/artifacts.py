@@ -298,9 +298,13 @@ def gc(
 ) -> None:
     """List what no recipe's last run, no pin, no name and no recent run needs; with --delete, remove it."""
     from infra.upkeep.sweep import garbage, sweep
+    from infra.upkeep.withdrawal import give_back
 
     where, before = open_store(store), _before(grace)
-    found = garbage(where, before)
+    given_back = give_back(where) if delete else set[str]()
+    for base in sorted(given_back):
+        say(f"{base}: its manifest is back, which a sweep had taken that was killed")
+    found = garbage(where, before, given_back)
     for one in found:
         say(f"{one.what}: {one.reason}{f', {size(one.bytes)}' if one.bytes else ''}")
     if not found:
@@ -308,7 +312,7 @@ def gc(
     elif not delete:
         say(f"would remove {_things(found)}; say --delete to do it")
     else:
-        removed = sweep(where, found, before)
+        removed = sweep(where, found, before, given_back)
         for one in found:
             if one.what not in {gone.what for gone in removed}:
                 say(f"{one.what}: kept, it has come to be needed meanwhile")

@@ -174,7 +174,7 @@ def _freed(known: Known) -> tuple[Sequence[Freed], str]:
         return (), f"{next(iter(seen.broken))}: its manifest is damaged: nothing is swept before that is mended."
     entries = [Entry(base, seen.artifacts.get(base)) for base in known.cards]
     try:
-        found = garbage(seen.store, seen.now - GRACE, entries)
+        found = garbage(seen.store, seen.now - GRACE, known=entries)
     except StoreError:
         raise
     except UserError as error:

@@ -12,9 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -83,25 +82,25 @@ def hold(pools: Pools, port: int) -> None:
         from flows.deploy.registering import register
 
         register(pools)
-        with _workers(pools) as workers:
+        with _workers(pools):
             _say(file, pid=os.getpid(), url=url.removesuffix("/api"))
-            _look_after(server, workers)
+            _look_after(server)
 
 
-def _look_after(server: KeptServer | None, workers: Mapping[str, _Worker]) -> NoReturn:
-    """What dies is started again; what cannot start is tried again. A worker that was told to end stays away."""
+def _look_after(server: KeptServer | None) -> NoReturn:
+    """A server that dies is started again, and one that cannot start is tried again.
+
+    Not a worker: its engine may live on, with the devices that another one would take.
+    """
     while True:
         time.sleep(_MEND_EVERY_S)
-        try:
-            if server and server.has_died():
-                _tell(f"the Prefect server died (exit {server.process.returncode}) and is started again")
+        if server and server.has_died():
+            said = (state_folder() / "server.log").read_text(errors="replace").splitlines()[-3:]
+            _tell("\n".join(["the Prefect server died and is started again; it said last:", *said]))
+            try:
                 server.start_again()
-        except UserError as error:
-            _tell(str(error))
-        for name, worker in workers.items():
-            if worker.process.poll():
-                _tell(f"worker {name} died (exit {worker.process.returncode}) and is started again")
-                worker.start()
+            except (UserError, OSError) as error:
+                _tell(str(error))
 
 
 def _tell(what: str) -> None:
@@ -137,66 +136,46 @@ def _a_server(port: int) -> Iterator[tuple[str, KeptServer | None]]:
         with standing() as url:
             yield url, None
     else:
-        with kept_server(port) as server, open_door(server.endpoint), standing() as url:
+        with kept_server(port, with_ui=True) as server, open_door(server.endpoint), standing() as url:
             yield url, server
 
 
-@dataclass
-class _Worker:
-    """One of the file's, and the process that it is just now."""
-
-    pool: str
-    name: str
-    devices: str
-
-    def __post_init__(self) -> None:
-        self.log.unlink(missing_ok=True)
-        self.start()
-
-    def start(self) -> None:
-        """Start it, for the first time or again."""
-        command = [sys.executable, "-m", "flows.cli", "worker", self.pool, "--name", self.name]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, "--devices", self.devices],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-
-    @property
-    def log(self) -> Path:
-        """What it says, and what those before it said that died."""
-        return state_folder() / f"worker-{self.name}.log"
-
-
 @contextmanager
-def _workers(pools: Pools) -> Iterator[Mapping[str, _Worker]]:
+def _workers(pools: Pools) -> Iterator[None]:
     """Those of the file, once the server knows each; at the end all drain at the same time."""
-    started: dict[str, _Worker] = {}
+    processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        for pool, told in pools.pools.items():
-            for number, place in enumerate(told.workers):
-                name = f"{pool}-{number}"
-                started[name] = _Worker(pool, name, place.devices)
-        _wait_for(pools, started)
-        yield started
+        for name, pool in pools.pools.items():
+            for number, place in enumerate(pool.workers):
+                processes[f"{name}-{number}"] = _start_worker(name, f"{name}-{number}", place.devices)
+        _wait_for(pools, processes)
+        yield
     finally:
-        for worker in started.values():
-            worker.process.terminate()
-        for worker in started.values():
-            worker.process.wait()
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            process.wait()
 
 
-def _wait_for(pools: Pools, started: Mapping[str, _Worker]) -> None:
+def _start_worker(pool: str, name: str, devices: str) -> subprocess.Popen[bytes]:
+    with (state_folder() / f"worker-{name}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "worker", pool, "--name", name, "--devices", devices],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+
+def _wait_for(pools: Pools, processes: dict[str, subprocess.Popen[bytes]]) -> None:
     from prefect.client.orchestration import get_client
 
-    missing, since = set(started), datetime.now(UTC)
+    missing, since = set(processes), datetime.now(UTC)
     with get_client(sync_client=True) as client:
         while missing:
             workers = [one for pool in pools.pools for one in client.read_workers_for_work_pool(pool)]
             missing -= {one.name for one in workers if one.last_heartbeat_time and one.last_heartbeat_time >= since}
             for name in missing:
-                if started[name].process.poll() is not None:
-                    log = started[name].log
+                if processes[name].poll() is not None:
+                    log = state_folder() / f"worker-{name}.log"
                     raise UserError(f"worker {name} has ended; {log} says:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(_LOOK_EVERY_S)
 

@@ -71,6 +71,8 @@ class Recording:
     record: RunRecord
     alarm: Callable[[], None]
     purse: Purse = UNLIMITED
+    of_terminal: bool = False
+    """Whether the server is told that it lives: nobody else would tell."""
     spent: dict[str, Spent] = field(default_factory=dict)
     """What its stages took of devices, here and elsewhere, by stage id."""
 
@@ -90,7 +92,7 @@ class Recording:
             write_begun(self.store, self.record.recipe, stage_id, base, inputs)
             told = {"inputs": inputs, "reason": reason, "started_at": utc_now()}
             self._add(StageRun.model_validate({"stage": stage_id, "artifact": base, "state": "running", **told}))
-            pulse.beat(self.record, stage_id)
+            self._pulse(stage_id)
         extent = stage_of(stage_id).extent(config, taken)
         is_part = self.record.part_of is not None
         watch = Watch(extent, lambda: self._beat(stage_id, watch), behalf=self.behalf, is_part=is_part)
@@ -149,8 +151,13 @@ class Recording:
         """Write how the run ended."""
         update = {"state": state, "finished_at": utc_now(), "exit": exit, "error": error}
         self.record = self.record.model_copy(update=update)
-        pulse.end(self.record)
         self._write()
+        if self.of_terminal:
+            pulse.end(self.record)
+
+    def _pulse(self, stage_id: str) -> None:
+        if self.of_terminal:
+            pulse.beat(self.record, stage_id)
 
     def _add(self, stage: StageRun) -> None:
         self.record = self.record.model_copy(update={"stages": [*self.record.stages, stage]})
@@ -171,9 +178,9 @@ class Recording:
         self.spent[stage_id] = watch.spent(stage_id)
         self.purse.require(stage_id, [*self.spent.values()])
         self._change(stage_id, watch.measured())
-        pulse.beat(self.record, stage_id)
         with _forgiven():
             self._write()
+        self._pulse(stage_id)
 
     def _note(self, stage_id: str, config: Section, artifact: Artifact) -> None:
         self._write()
@@ -213,7 +220,7 @@ def recording(
         stages=[_found(one.stage_id, one.artifact, started_at) for one in before],
     )
     write_run(store, record)
-    run = Recording(store, record, alarm, purse)
+    run = Recording(store, record, alarm, purse, pulse.is_of_a_terminal())
     try:
         if before:
             run.take(before)

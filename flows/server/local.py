@@ -92,22 +92,17 @@ class KeptServer:
     with_ui: bool
 
     def has_died(self) -> bool:
-        """Whether its process is gone, and nothing of it answers any more."""
+        """Whether its process is gone, and nothing of it answers."""
         return self.process.poll() is not None and not self.endpoint.is_up()
 
     def start_again(self) -> None:
-        """Where it was, with the same password: who spoke to it goes on. Raises UserError if it does not start.
-
-        What the one that died said last is in `server.log.died`.
-        """
-        folder = state_folder()
-        (folder / "server.log").replace(folder / "server.log.died")
-        self.process, _ = _start(folder, self.endpoint.port, self.with_ui, lambda: None)
+        """Where it was, with the same password: who spoke to it goes on. Raises UserError if it does not start."""
+        self.process, _ = _start(state_folder(), self.endpoint.port, self.with_ui, lambda: None)
 
 
 @contextmanager
 def kept_server(
-    port: int = 0, *, with_ui: bool = True, meanwhile: Callable[[], object] = lambda: None
+    port: int = 0, *, with_ui: bool = False, meanwhile: Callable[[], object] = lambda: None
 ) -> Iterator[KeptServer]:
     """As `local_server`, for who starts it again when it dies."""
     process, endpoint = _start(state_folder(), port, with_ui, meanwhile)

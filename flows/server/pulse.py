@@ -6,13 +6,19 @@ what a terminal does, so all that its silence leads to is a message.
 
 from __future__ import annotations
 
+from prefect.context import FlowRunContext
 from prefect.events import emit_event
-from prefect.runtime import deployment, flow_run
 
 from infra.upkeep.runs import RunRecord
 
 ALIVE = "instaflow.run.alive"
 ENDED = "instaflow.run.ended"
+
+
+def is_of_a_terminal() -> bool:
+    """Whether the flow that this is called in was started by a command line, and by no worker."""
+    context = FlowRunContext.get()
+    return context is not None and context.flow_run is not None and context.flow_run.deployment_id is None
 
 
 def beat(record: RunRecord, stage_id: str) -> None:
@@ -26,6 +32,6 @@ def end(record: RunRecord) -> None:
 
 
 def _emit(event: str, record: RunRecord, **more: str) -> None:
-    if flow_run.id and not deployment.id:
-        resource = {"prefect.resource.id": f"instaflow.run.{record.run_id}", "prefect.resource.name": record.recipe}
-        emit_event(event=event, resource=resource, payload={"recipe": record.recipe, "run": record.run_id, **more})
+    """Put it into the queue of a thread of Prefect's, which no server that is gone holds up."""
+    resource = {"prefect.resource.id": f"instaflow.run.{record.run_id}", "prefect.resource.name": record.recipe}
+    emit_event(event=event, resource=resource, payload={"recipe": record.recipe, "run": record.run_id, **more})

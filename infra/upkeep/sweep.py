@@ -23,7 +23,7 @@ from infra.upkeep.inventory import Entry, base_in, entries, pinned, wanted_by
 from infra.upkeep.naming import names
 from infra.upkeep.runs import RunRecord, StageRun, list_runs
 from infra.upkeep.verify import VERIFIED
-from infra.upkeep.withdrawal import give_back, judge, withdraw
+from infra.upkeep.withdrawal import judge, withdraw, withdrawn
 
 GRACE = timedelta(days=7)
 """What is younger is kept, where nothing else is said."""
@@ -66,13 +66,20 @@ class _Files:
         return all(self.older(before, path) for path in self.sizes if path.split("/")[-1] not in besides)
 
 
-def garbage(store: Store, before: datetime, known: Collection[Entry] | None = None) -> list[Garbage]:
+def garbage(
+    store: Store,
+    before: datetime,
+    given_back: Collection[str] = frozenset(),
+    *,
+    known: Collection[Entry] | None = None,
+) -> list[Garbage]:
     """What may be removed from the store: unneeded, and last written before that moment.
 
-    `known` is everything in the store, where that was read already. Raises UserError if a manifest, reference or pin
+    That manifests were given back just now makes nothing younger. `known` is everything in the store, where that was
+    read already. Raises UserError if a manifest, reference or pin
     does not parse, for what it keeps is unknown; StoreError.
     """
-    return _garbage(store, _entries(store) if known is None else [*known], before)
+    return _garbage(store, _entries(store) if known is None else [*known], before, given_back)
 
 
 def _entries(store: Store) -> list[Entry]:
@@ -82,9 +89,7 @@ def _entries(store: Store) -> list[Entry]:
     return found
 
 
-def _garbage(
-    store: Store, found: list[Entry], before: datetime, given_back: Collection[str] = frozenset()
-) -> list[Garbage]:
+def _garbage(store: Store, found: list[Entry], before: datetime, given_back: Collection[str]) -> list[Garbage]:
     files, kept = _listed(store), _kept(store, found, before)
 
     def is_idle(base: str) -> bool:
@@ -111,13 +116,14 @@ def _listed(store: Store) -> dict[str, _Files]:
     return found
 
 
-def sweep(store: Store, found: Collection[Garbage], before: datetime) -> list[Garbage]:
+def sweep(
+    store: Store, found: Collection[Garbage], before: datetime, given_back: Collection[str] = frozenset()
+) -> list[Garbage]:
     """Remove of what was found what is garbage still; that is returned. Raises UserError as `garbage` does, StoreError.
 
     A manifest goes before what it names, so that no reader trusts half an artifact. Killed in between, it leaves what a
-    run that needs it goes on from, and the next sweep begins with what this one had not yet judged.
+    run that needs it goes on from, and what it had not yet judged to `give_back`.
     """
-    given_back = give_back(store, before)
     known = _entries(store)
     again = {one.what: one for one in _garbage(store, known, before, given_back)}
     left = _withdrawn(store, known, [again[one.what] for one in found if one.what in again], before)
@@ -130,11 +136,11 @@ def sweep(store: Store, found: Collection[Garbage], before: datetime) -> list[Ga
 
 def _withdrawn(store: Store, known: list[Entry], found: list[Garbage], before: datetime) -> list[Garbage]:
     """What is left of it when its manifests are gone: what a run took for cached just before gets its own back."""
-    gone = {one.what for one in found} & {entry.base for entry in known if entry.artifact}
-    path, record = withdraw(store, sorted(gone))
-    kept = _kept(store, known, before)
-    judge(store, path, record, kept)
-    return [one for one in found if one.what not in kept]
+    finished = {one.what for one in found} & {entry.base for entry in known if entry.artifact}
+    mine = withdraw(store, sorted(finished))
+    kept = _kept(store, known, before, but=mine)
+    gone = judge(store, mine, kept)
+    return [one for one in found if one.what not in kept and (one.what in gone or one.what not in finished)]
 
 
 def _remove(store: Store, paths: Collection[str]) -> None:
@@ -143,13 +149,16 @@ def _remove(store: Store, paths: Collection[str]) -> None:
         store.delete_many([*some])
 
 
-def _kept(store: Store, known: list[Entry], before: datetime) -> set[str]:
-    """Folders of the artifacts that are wanted, and of all that those were made from."""
+def _kept(store: Store, known: list[Entry], before: datetime, but: str = "") -> set[str]:
+    """Folders of the artifacts that are wanted, or that a sweep withdrew, and of all that those were made from.
+
+    `but` is the path of one's own record of what was withdrawn.
+    """
     runs = list_runs(store)
     going_on = [stage for run in runs if _goes_on(run, before) for stage in run.stages]
     taken = {base for stage in (*going_on, *_last(runs)) for base in (stage.artifact, *stage.inputs)}
     named = {record.now.artifact for record in names(store).values()}
-    waiting = {*wanted_by(store), *pinned(store), *named, *taken}
+    waiting = {*wanted_by(store), *pinned(store), *named, *taken, *withdrawn(store, but)}
     by_base = {entry.base: entry.artifact for entry in known}
     kept: set[str] = set()
     while waiting:

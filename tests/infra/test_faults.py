@@ -138,7 +138,7 @@ def test_a_store_that_is_gone_is_an_error_and_the_run_goes_on_when_it_is_back(
 @pytest.mark.slow
 def test_a_store_that_is_silent_is_an_error_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "large").write_bytes(bytes(30_000_000))
-    with rclone_server(tmp_path / "served") as server:
+    with rclone_server(tmp_path / "served", "--dir-cache-time=1ms") as server:  # it forgot a folder once
         use(server, server.endpoint, monkeypatch, tmp_path)
         gone_for_good(monkeypatch)
         store = new_store()

@@ -47,7 +47,7 @@ ASLEEP = {  # where a run falls asleep while another one finishes the artifact
 def chosen(points: Sequence[str], is_remote: bool, stages: Sequence[str]) -> list[str]:
     """Every step of every stage, with the first and the last of the blobs, units, phases or files that it is about.
 
-    On S3, where all takes longer, with the first, to the first of the trainings on pairs: those after it are like it.
+    On S3, where all takes longer, with the first, and of the stages to the first training on pairs.
     """
     steps: dict[tuple[str, str], list[str]] = {}
     for point in points:

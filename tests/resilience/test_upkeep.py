@@ -37,6 +37,7 @@ pytestmark = pytest.mark.slow
 PATIENCE_S = 120
 MOMENTS = 6
 MOST = 100
+HOUR_S = 3600
 SEED = 20250608
 _OF_THE_MOMENT = {"since"}
 Outcome: TypeAlias = dict[str, object]
@@ -204,13 +205,21 @@ def test_killed_at_every_change(name: str, kind: Kind, bench: Bench, outcomes: d
 
 
 def require_same_end(name: str, store: str, kind: Kind, bench: Bench, outcomes: dict[str, Outcome]) -> None:
-    """The same command, not disturbed, ends as if nothing had happened."""
+    """The same command, not disturbed and an hour later, ends as if nothing had happened."""
+    an_hour_later(store, kind)
     assert bench.ended(bench.start(name, store, kind)) == OPERATIONS[name].ends, bench.said()
     assert outcome(kind.on_disk(store)) == outcomes[name]
 
 
+def an_hour_later(store: str, kind: Kind) -> None:
+    """What a sweep had withdrawn that was killed has been there for long."""
+    for path in kind.folder.joinpath(store).glob("withdrawn/*"):
+        since = path.stat().st_mtime - 2 * HOUR_S
+        os.utime(path, (since, since))
+
+
 def test_what_a_run_took_while_a_killed_sweep_had_it_is_given_back(kind: Kind, bench: Bench) -> None:
-    """gc dies between a manifest and its verdict; a run had asked for that artifact: the next gc begins with it."""
+    """gc dies between a manifest and its verdict, and a run has asked for that artifact: a later gc begins with it."""
     undecided = 0
     for change in range(1, MOST):
         store = bench.copy("gc", kind)
@@ -222,6 +231,7 @@ def test_what_a_run_took_while_a_killed_sweep_had_it_is_given_back(kind: Kind, b
             write_begun(there, "another", "pairs-1", base)
         if there.list("withdrawn") and taken:
             undecided += 1
+            an_hour_later(store, kind)
             assert bench.ended(bench.start("gc", store, kind)) == 0, bench.said()
             assert taken <= {one.base for one in entries(there) if one.artifact}
             assert believed(there) == set() and not there.list("withdrawn")
@@ -256,6 +266,7 @@ def test_the_command_line_is_killed(
     command = [*(one.format(**names) for one in arguments), "--store", kind.url(store)]
     assert bench.command("tests.resilience.dying", command, kind, dies_at) == -signal.SIGKILL
     assert believed(kind.on_disk(store)) <= believed(open_store(bench.prepared(name)))
+    an_hour_later(store, kind)
     assert bench.command("flows.cli", command, kind) == OPERATIONS[name].ends
     assert outcome(kind.on_disk(store)) == outcomes[name]
 

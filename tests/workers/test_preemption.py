@@ -119,20 +119,17 @@ def test_a_node_that_is_lost_is_noticed_and_no_other(house: House, expected: str
     _require_nothing_runs(house, endless)
 
 
-def test_what_dies_of_what_is_up_is_started_again(house: House) -> None:
-    """kill -9 of server and worker of `instaflow up`; whoever comes then finds both."""
+def test_a_server_that_dies_of_what_is_up_is_started_again(house: House) -> None:
+    """kill -9 of the server of `instaflow up`: whoever comes then finds it, and the workers go on."""
     up = json.loads((state_folder() / "up.json").read_text())
-    there = {" ".join(one.cmdline()): one for one in psutil.Process(up["pid"]).children()}
-    (server,), (worker,) = ([one for told, one in there.items() if what in told] for what in ("server", "--name cpu-0"))
-    for process in (server, *server.children(recursive=True), worker):
+    (server,) = (one for one in psutil.Process(up["pid"]).children() if "server" in one.cmdline())
+    for process in (server, *server.children(recursive=True)):
         process.kill()
     house.until(lambda: not is_up())
     house.until(is_up)
     store = open_store(house.folder / "after")
     house.wait(house.pairs("cpu", JOB, store), "Completed")
     assert house.units(store) == 20
-    found = [one.pid for one in psutil.Process(up["pid"]).children()]
-    assert len(found) == len(there) and not {server.pid, worker.pid} & {*found}
     assert "is started again" in (state_folder() / "up.log").read_text()
 
 

@@ -102,7 +102,9 @@ def test_a_terminal_that_fell_silent_is_told_of(
     (silent,) = (one for one in NEWS if one.name.endswith("silent terminals"))
     monkeypatch.setattr(silent.trigger, "within", timedelta(seconds=12))
     tell_through("webhook/team")
-    well, killed = small_run(tmp_path / "well", seconds=0), small_run(tmp_path / "killed", seconds=100)
+    assert small_run(tmp_path / "well", seconds=0).wait(240) == 0
+    assert signs(api, tmp_path / "well")
+    killed = small_run(tmp_path / "killed", seconds=100)  # told of later than the other would be
     team.wait_for(lambda: signs(api, tmp_path / "killed") or None)
     killed.kill()
     killed.wait()
@@ -110,7 +112,6 @@ def test_a_terminal_that_fell_silent_is_told_of(
     told = call(team, "tiny: no sign of life")
     assert f"instaflow status {record.run_id}" in told["text"] and "stage: world" in told["text"]
     assert (told["payload"]["run"], told["payload"]["host"]) == (record.run_id, record.environment["host"])
-    assert well.wait(240) == 0 and signs(api, tmp_path / "well")
     assert len([one for _, one in team.calls if one["subject"] == "tiny: no sign of life"]) == 1
 
 
