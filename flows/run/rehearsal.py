@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,21 +67,19 @@ def _keys(chain: Chain, stages: frozenset[str]) -> dict[str, str]:
         "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "environment": {**environment(), "release": release()},
     }
-    keys: dict[str, str] = {}
-    for node in (chain.nodes[one] for one in chain.nodes if one in stages):
+    nodes, keys = [node for node in chain.nodes.values() if node.id in stages], dict[str | Given, str]()
+    for one in {one for node in nodes for one in node.inputs.values() if isinstance(one, Given)}:
+        keys[one] = sources.given(one.tree, one.path).digest  # the teacher of many stages is looked through once
+    for node in nodes:
         config = rehearsed(node.config)
         told: dict[str, JsonValue] = machine | {
             "stage": node.id,
             "config": config.model_dump(mode="json"),
-            "inputs": {role: _input(source, keys) for role, source in node.inputs.items()},
+            "inputs": {role: keys[source] for role, source in node.inputs.items()},
             "files": {name: one.digest for name, one in named_files(node.stage, config).items()},
         }
         keys[node.id] = sha256_bytes(canonical_json(told))
-    return keys
-
-
-def _input(source: str | Given, keys: Mapping[str, str]) -> str:
-    return keys[source] if isinstance(source, str) else sources.given(source.tree, source.path).digest
+    return {one: keys[one] for one in stages}
 
 
 def _try(chain: Chain, stages: frozenset[str]) -> None:

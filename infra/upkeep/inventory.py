@@ -143,16 +143,15 @@ def wanted_by(store: Store) -> dict[str, list[str]]:
     return found
 
 
-def read_strictly(store: Store, folder: str, kind: type[_R]) -> dict[str, _R]:
-    """The records of a folder by path. Raises UserError for one that does not parse, StoreError."""
+def read_strictly(
+    store: Store, folder: str, kind: type[_R], remedy: str = "Run its recipe again or delete the file."
+) -> dict[str, _R]:
+    """The records of a folder by path. Raises UserError with the remedy for one that does not parse, StoreError."""
     # not as in infra/upkeep/runs.py: to pass a damaged one over here would be to delete what it keeps
     found: dict[str, _R] = {}
     for path, data in store.read_many(store.list(folder)).items():
         try:
             found[path] = kind.model_validate_json(data)
         except ValidationError as error:
-            raise UserError(
-                f"{store.url}/{path}: does not parse, so what it keeps is unknown. Run its recipe again or delete the"
-                " file."
-            ) from error
+            raise UserError(f"{store.url}/{path}: does not parse, so what it keeps is unknown. {remedy}") from error
     return found

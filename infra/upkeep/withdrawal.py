@@ -11,14 +11,18 @@ import uuid
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from infra.artifact import MANIFEST
 from infra.artifact.manifest import Base, Record
-from infra.errors import UserError
 from infra.store import Store
+from infra.upkeep.inventory import read_strictly
 
 _FOLDER = "withdrawn"
+_REMEDY = (
+    "Have the release that wrote it give it back, by its `instaflow artifacts gc --delete`; or delete the file, and let"
+    " recipes make those artifacts again of what is there."
+)
 _LEFT_AFTER = timedelta(hours=1)  # of what takes seconds
 
 
@@ -76,14 +80,4 @@ def _restore(store: Store, bases: Iterable[str], record: Withdrawn) -> None:
 
 
 def _records(store: Store) -> dict[str, Withdrawn]:
-    found: dict[str, Withdrawn] = {}
-    for path, data in store.read_many(store.list(_FOLDER)).items():
-        try:
-            found[path] = Withdrawn.model_validate_json(data)
-        except ValidationError as error:
-            raise UserError(
-                f"{store.url}/{path}: does not parse, so what a sweep that was killed had taken is unknown. Have the"
-                " release that wrote it give it back, by its `instaflow artifacts gc --delete`; or delete the file,"
-                " and let recipes make those artifacts again of what is there."
-            ) from error
-    return found
+    return read_strictly(store, _FOLDER, Withdrawn, _REMEDY)

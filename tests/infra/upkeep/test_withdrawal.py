@@ -102,5 +102,7 @@ def test_a_record_that_does_not_parse_is_an_error(tmp_path: Path, told: Callable
     store = open_store(tmp_path)
     store.write("withdrawn/x.json", told(make(store, "pairs", {}).base))
     for ask in (lambda: give_back(store), lambda: garbage(store, late())):
-        with pytest.raises(UserError, match=r"withdrawn/x\.json: does not parse, so what a sweep that was killed"):
+        with pytest.raises(
+            UserError, match=r"withdrawn/x\.json: does not parse, so what it keeps is unknown. Have the release"
+        ):
             ask()
